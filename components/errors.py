@@ -1,0 +1,11 @@
+"""The one error that is meant for the user's eyes."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A wrong setting, file or data set: one line that says what is wrong and what to do.
+
+    Stages print the message without a traceback and exit with status 2. Anything else that is
+    raised is a defect of this project and keeps its traceback.
+    """

@@ -1,0 +1,1 @@
+"""The orchestration of Symbiosis: DVC stages, Ray Train runs, MLflow tracking. No mathematics."""
