@@ -1,0 +1,71 @@
+"""What every learner is: something that advances a model by one step and can be saved whole."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from components.datasets.loading import Batch
+
+Metrics = dict[str, Tensor]
+
+
+class Learner(ABC):
+    """Owns a model's networks, optimisers, schedules, buffers and random streams.
+
+    Attributes:
+        generator: the learner's only source of randomness, on the model's device.
+        device: where the networks live.
+    """
+
+    generator: torch.Generator
+    device: torch.device
+
+    @abstractmethod
+    def training_step(self, batch: Batch, step: int) -> Metrics:
+        """Advance by one optimiser update.
+
+        Args:
+            batch: the worker's share of the global batch, as stored (uint8 images or float32
+                points), on any device.
+            step: number of updates done before this one, from 0.
+
+        Returns:
+            Scalars of this step, detached tensors on the device: reading them is left to the
+            caller, so that a step does not wait for the device.
+        """
+
+    @abstractmethod
+    def exported(self) -> nn.Module:
+        """The model as it is now, for sampling and export: averaged weights where there are any."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on: weights, optimisers, averages, buffers, RNG.
+
+        Tensors and plain Python values only, so that it can be read back without unpickling code.
+        """
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to a saved state."""
+
+    def prepare(self, batch: Batch) -> None:
+        """Look at one batch before the first step (data-dependent initialisation); default: no."""
+
+    def diverged(self, metrics: Mapping[str, float]) -> str | None:
+        """Say why training has run away, or None while it is healthy.
+
+        Args:
+            metrics: scalars of a recent step, averaged over workers.
+        """
+        bad = [name for name, value in metrics.items() if not abs(value) < float("inf")]
+        return f"{', '.join(bad)} not finite" if bad else None
+
+    def reseed(self, seed: int) -> None:
+        """Take another random stream, after a rollback."""
+        self.generator.manual_seed(seed)

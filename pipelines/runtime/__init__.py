@@ -1,0 +1,1 @@
+"""What every stage stands on: settings, launch on Ray, checkpoints, tracking, outputs."""

@@ -1,0 +1,58 @@
+"""The command line that all stages share: ``python -m pipelines.stages.STAGE NAME``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from components.errors import UserError
+from pipelines.runtime.settings import Params, load_params
+
+NOISY_LOGGERS = ("mlflow", "alembic", "ray", "PIL", "matplotlib")
+
+
+def run_stage(description: str | None, main: Callable[[str, Params], None]) -> None:
+    """Parse the arguments, read the settings, run the stage.
+
+    A `UserError` is printed as one line and exits with status 2; Ctrl-C exits with 130. Anything
+    else is a defect and keeps its traceback.
+
+    Args:
+        description: the stage module's docstring, shown by ``--help``.
+        main: the stage, called with the entry's name and the whole settings.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", help="entry of the stage's section in the params file")
+    parser.add_argument(
+        "--params",
+        type=Path,
+        default=Path("params.yaml"),
+        help="settings file (default: %(default)s)",
+    )
+    arguments = parser.parse_args()
+    quieten_libraries()
+    try:
+        main(arguments.name, load_params(arguments.params))
+    except UserError as error:
+        sys.exit(_fail(f"error: {error}"))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def quieten_libraries() -> None:
+    """Leave the terminal to what the user wants to read: progress, results, errors."""
+    for name in NOISY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def _fail(line: str) -> int:
+    print(line, file=sys.stderr)
+    return 2

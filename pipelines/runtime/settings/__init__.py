@@ -1,0 +1,57 @@
+"""The schema of params.yaml, the only place where a default lives.
+
+Each key of the file is checked before anything is computed; a wrong key, type or range is one line
+that names the path, the value and what is allowed.
+"""
+
+from pipelines.runtime.settings.base import Settings, entry
+from pipelines.runtime.settings.composing import (
+    Compose,
+    EnergyDistanceSelect,
+    FrechetSelect,
+    Langevin,
+    LastSelect,
+    Select,
+    VAEBMCompose,
+)
+from pipelines.runtime.settings.judging import (
+    Comparison,
+    Evaluate,
+    Features,
+    ImageEvaluate,
+    ImageFeatures,
+    PointEvaluate,
+    PointFeatures,
+    Report,
+    Sample,
+)
+from pipelines.runtime.settings.root import Params, load_params
+from pipelines.runtime.settings.training import Optimiser, Plan, Pretrain, Runtime, VAEPretrain
+
+__all__ = [
+    "Comparison",
+    "Compose",
+    "EnergyDistanceSelect",
+    "Evaluate",
+    "Features",
+    "FrechetSelect",
+    "ImageEvaluate",
+    "ImageFeatures",
+    "Langevin",
+    "LastSelect",
+    "Optimiser",
+    "Params",
+    "Plan",
+    "PointEvaluate",
+    "PointFeatures",
+    "Pretrain",
+    "Report",
+    "Runtime",
+    "Sample",
+    "Select",
+    "Settings",
+    "VAEBMCompose",
+    "VAEPretrain",
+    "entry",
+    "load_params",
+]

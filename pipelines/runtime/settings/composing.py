@@ -1,0 +1,114 @@
+"""Settings of compositions: energies, their negative phase, the choice of the kept checkpoint."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipelines.runtime.settings.base import Amount, Count, NonNegative, Positive, Settings, Share
+from pipelines.runtime.settings.training import Optimiser, Plan
+
+
+class Langevin(Settings):
+    """Langevin dynamics: state - step_size/2 · gradient + √(step_size · temperature) · noise."""
+
+    steps: Count  # NFE of a chain
+    step_size: Positive  # η of Eq. 5.3
+    noise_scale: NonNegative  # extra factor on the noise; 1: the law of Eq. 5.3
+    temperature: NonNegative  # T of Eq. 1.15: the chain's law is exp(-U / T)
+    metropolis: bool  # accept or reject each step (MALA)
+    precision: Literal["float32", "bfloat16"]  # of the energy's and the base's networks in a chain
+
+
+class Replay(Settings):
+    """Persistent chains: a buffer of ε_z; ε_x is always fresh."""
+
+    size: Count  # chains kept, on each worker
+    probability: Share  # of starting from the buffer, once annealed
+    anneal_steps: Amount  # steps over which the probability rises from 0
+
+
+class WarmStart(Settings):
+    """Noise-contrastive fit of the energy to the ratio of data and base samples (Eq. 1.12)."""
+
+    steps: Count
+    learning_rate: Positive
+
+
+class FullyConnectedEnergyNetwork(Settings):
+    """Multi-layer perceptron on points, Swish."""
+
+    kind: Literal["fully-connected"]
+    hidden: list[Count]
+    input_scale: Positive  # points are divided by this
+
+
+class ConvEnergyNetwork(Settings):
+    """Plain convolutions with Swish, flatten, one linear layer (the kind of Table 5.2)."""
+
+    kind: Literal["conv"]
+    channels: list[Count]
+    kernels: list[Count]
+    strides: list[Count]
+    normalisation: Literal["none", "weight", "spectral"]
+
+
+class ResidualEnergyNetwork(Settings):
+    """Residual blocks with Swish, global sum pooling, one linear layer (Table 4.9)."""
+
+    kind: Literal["residual"]
+    layout: Literal["cifar10", "celeba64", "lsun64", "celebahq256", "small"]
+    width: Count  # channels of the first layer; the layout's other layers scale with it
+    normalisation: Literal["none", "weight", "spectral"]
+
+
+class LastSelect(Settings):
+    """Export the last stable weights."""
+
+    kind: Literal["last"]
+
+
+class FrechetSelect(Settings):
+    """Export the weights whose samples are nearest to the held-out images."""
+
+    kind: Literal["frechet"]
+    count: Count  # samples drawn at each validation
+
+
+class EnergyDistanceSelect(Settings):
+    """Export the weights whose samples are nearest to the held-out points."""
+
+    kind: Literal["energy-distance"]
+    count: Count  # samples drawn at each validation
+
+
+Select = Annotated[
+    LastSelect | FrechetSelect | EnergyDistanceSelect, Field(discriminator="kind")
+]
+
+
+class VAEBMCompose(Settings):
+    """An energy-based model on a frozen VAE (dissertation, 4.3.2)."""
+
+    kind: Literal["vaebm"]
+    base: str
+    data: str
+    seed: Amount
+    energy: Annotated[
+        FullyConnectedEnergyNetwork | ConvEnergyNetwork | ResidualEnergyNetwork,
+        Field(discriminator="kind"),
+    ]
+    space: Literal["noise", "data"]  # chains over (ε_x, ε_z), Eq. 4.19, or over (x, z)
+    langevin: Langevin
+    replay: Replay | None
+    energy_magnitude: NonNegative  # coefficient of the mean of f² over data and chains
+    spectral_penalty: NonNegative  # coefficient of the sum of the layers' spectral norms
+    warm_start: WarmStart | None
+    max_gap: Positive  # mean energy of chains over that of data that counts as run away
+    optimiser: Optimiser
+    plan: Plan
+    select: Select
+
+
+Compose = VAEBMCompose

@@ -1,0 +1,95 @@
+"""Settings of the judges: reference features, samples to draw, metrics, report."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipelines.runtime.settings.base import Amount, Count, Positive, Settings
+from pipelines.runtime.settings.composing import Langevin
+from pipelines.runtime.settings.training import Optimiser, Plan
+
+Extractor = Literal["classifier", "imagenet", "inception-v3-compat"]
+
+
+class ImageFeatures(Settings):
+    """The data set's own classifier and the features of its train and test images."""
+
+    kind: Literal["images"]
+    seed: Amount
+    width: Count  # channels of the classifier's first layer
+    count: Count  # images of each split whose features are kept
+    extractors: list[Extractor]
+    inception_weights: str | None  # path; null: torch-fidelity's own download
+    optimiser: Optimiser
+    plan: Plan
+
+
+class PointFeatures(Settings):
+    """The true density's figures on the test points."""
+
+    kind: Literal["points"]
+
+
+Features = Annotated[ImageFeatures | PointFeatures, Field(discriminator="kind")]
+
+
+class Sample(Settings):
+    """Samples of one model."""
+
+    count: Count  # items of a draw
+    draws: Count  # independent draws, for the deviation of the metrics
+    seed: Amount
+    batch_size: Count  # items of one call
+    langevin: Langevin | None  # the composition's test-time chain; null for a base
+    chain_states: Amount  # states of a chain shown in the pictures; 0: none
+
+
+class Outsiders(Settings):
+    """Data sets that the model should find unlikely."""
+
+    near: str
+    far: str
+
+
+class PointEvaluate(Settings):
+    """Likelihood, modes and pictures of a two-dimensional density."""
+
+    kind: Literal["points"]
+    data: str
+    outsiders: Outsiders
+    test_count: Count  # test points of the likelihood
+    iwae_samples: Count  # posterior samples of the base's bound (K)
+    grid: Count  # nodes of a side of the grid on which log Z is integrated
+    grid_samples: Count  # shared prior samples that give the base's density on the grid
+    extent: Positive  # the grid covers [-extent, extent]²
+    mode_radius: Positive  # σ: farther from every mode is off-mode
+
+
+class ImageEvaluate(Settings):
+    """Distances of samples from data, and detection of what is not data."""
+
+    kind: Literal["images"]
+    data: str
+    outsiders: Outsiders
+    ood_count: Count  # images of each set whose log-density is compared
+    elbo_samples: Count  # posterior samples of the base's bound
+
+
+Evaluate = Annotated[PointEvaluate | ImageEvaluate, Field(discriminator="kind")]
+
+
+class Comparison(Settings):
+    """A base beside its composition."""
+
+    base: str
+    composition: str
+    paper: dict[str, float]  # the dissertation's figures
+
+
+class Report(Settings):
+    """What the report shows."""
+
+    title: str
+    comparisons: dict[str, Comparison]

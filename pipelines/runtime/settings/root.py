@@ -1,0 +1,61 @@
+"""The whole of params.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from pydantic import Field, ValidationError
+
+from components.errors import UserError
+from pipelines.runtime.settings.base import Count, Settings, one_line
+from pipelines.runtime.settings.composing import Compose
+from pipelines.runtime.settings.judging import Evaluate, Features, Report, Sample
+from pipelines.runtime.settings.training import Pretrain, Runtime
+
+
+class Fetch(Settings):
+    """A data set to get; what and from where stands in data/catalog.yaml."""
+
+
+class Shard(Settings):
+    """How a data set is cut into shards."""
+
+    shard_megabytes: Count
+
+
+class Params(Settings):
+    """All settings. Sections are the stages' names, entries are data sets and models."""
+
+    runtime: Runtime
+    fetch: dict[str, Fetch] = Field(default_factory=dict)
+    shard: dict[str, Shard] = Field(default_factory=dict)
+    features: dict[str, Features] = Field(default_factory=dict)
+    pretrain: dict[str, Pretrain] = Field(default_factory=dict)
+    compose: dict[str, Compose] = Field(default_factory=dict)
+    sample: dict[str, Sample] = Field(default_factory=dict)
+    evaluate: dict[str, Evaluate] = Field(default_factory=dict)
+    report: Report | None = None
+
+
+def load_params(path: Path) -> Params:
+    """Read and check a settings file.
+
+    Args:
+        path: YAML file.
+
+    Raises:
+        UserError: no such file, no YAML, an unknown key, a wrong type or range.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"no settings file {path}: run from the repository's folder or give --params"
+        ) from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise UserError(one_line(error, path.name, content)) from None

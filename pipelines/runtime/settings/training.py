@@ -1,0 +1,95 @@
+"""Settings of training: where it runs, how long, with which optimiser, and what the bases are."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipelines.runtime.settings.base import (
+    Amount,
+    Count,
+    NonNegative,
+    Positive,
+    Settings,
+    Share,
+)
+
+
+class Runtime(Settings):
+    """Where and how work runs. Changes no result and invalidates no stage."""
+
+    num_workers: Amount  # Ray Train workers; 0 trains in the stage's own process, without Ray
+    threads: Count  # torch threads of each worker
+    gpu: bool  # one GPU for each worker
+    ray_address: str | None  # null: a running local cluster if there is one, else a fresh one
+    max_failures: Amount  # how many lost workers a training survives
+    tracking_uri: str | None  # MLflow; null: sqlite and artifacts in this folder
+    experiment: str  # MLflow experiment
+    memory_limit_mb: Count  # data sets up to this size are held in memory, larger ones stream
+
+
+class Optimiser(Settings):
+    """Adam and its schedule."""
+
+    learning_rate: Positive
+    betas: tuple[Share, Share]
+    weight_decay: NonNegative
+    warmup_steps: Amount  # linear, from 0
+    decay: Literal["constant", "cosine", "linear"]  # from warmup_steps to the last step
+    clip_deviations: Positive | None  # clip gradients at this many Adam standard deviations
+    ema: Share  # decay of the averaged weights per step; 0: no average
+
+
+class Plan(Settings):
+    """The length and the rhythm of a training."""
+
+    batch_size: Count  # items, over all workers
+    steps: Count  # optimiser updates at the most
+    log_every: Count  # steps; also the longest time that a divergence goes unnoticed
+    checkpoint_every: Count  # steps
+    validate_every: Count  # steps
+    validation_count: Count  # items of the training split held out
+    stop_gain: Share | None  # stop when the score gains less than this share in validate_every
+    max_rollbacks: Amount  # after a divergence: back to the last good checkpoint, new seed
+
+
+class MLPNetwork(Settings):
+    """Fully connected encoder and decoder, for points."""
+
+    kind: Literal["mlp"]
+    hidden: list[Count]  # units of each hidden layer
+    input_scale: Positive  # points are divided by this before the encoder
+
+
+class DCGANNetwork(Settings):
+    """Convolutional encoder and decoder, symmetric, for images."""
+
+    kind: Literal["dcgan"]
+    width: Count  # channels of the layer nearest to the image; doubled by each next one
+    depth: Count  # layers of stride 2
+    hidden: Amount  # units of a fully connected layer beside the latent; 0: none
+    batch_norm: bool
+
+
+class VAEPretrain(Settings):
+    """A variational auto-encoder."""
+
+    kind: Literal["vae"]
+    data: str
+    seed: Amount
+    network: Annotated[MLPNetwork | DCGANNetwork, Field(discriminator="kind")]
+    latent: Count  # dimensions of z
+    likelihood: Literal["bernoulli", "gaussian"]
+    beta: Positive  # weight of the KL term
+    optimiser: Optimiser
+    plan: Plan
+
+    @model_validator(mode="after")
+    def _points_are_gaussian(self) -> VAEPretrain:
+        if self.network.kind == "mlp" and self.likelihood != "gaussian":
+            raise ValueError("likelihood gaussian: points (network kind mlp) are not in [0, 1]")
+        return self
+
+
+Pretrain = VAEPretrain
