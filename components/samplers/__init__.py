@@ -1,0 +1,1 @@
+"""How points are drawn: Langevin dynamics and the replay buffer that its chains may start from."""

@@ -1,0 +1,254 @@
+"""Langevin dynamics: the negative phase of energy-based training, and sampling after it.
+
+Dissertation, sections 2.3.2, 4.3.3 and 5.1, Eq. 5.3. Metropolis adjustment (MALA): Roberts and
+Tweedie, "Exponential convergence of Langevin distributions and their discrete approximations",
+Bernoulli 2(4), 1996. Short-run chains: Nijkamp et al., https://arxiv.org/abs/1904.09770.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from components.errors import UserError
+
+State = Tensor | tuple[Tensor, ...]
+S = TypeVar("S", bound=State)
+
+
+@dataclass(frozen=True)
+class LangevinSettings:
+    """How a chain moves.
+
+    One step is, with ω ~ N(0, I) (Eq. 5.3 of the dissertation where both scales are 1),
+
+        x ← x − (η/2) ∇U(x) + √(η · temperature) · noise_scale · ω.
+
+    Its target, as η goes to 0, is exp(−U / τ) with τ = temperature · noise_scale². The two
+    settings are apart because they say different things: the temperature that is meant, and the
+    departure from it that is common in practice (noise_scale = 0 is the noise-free descent of
+    Eq. 5.8, 0.1 the noisy dynamics of section 5.5.3).
+
+    Attributes:
+        steps: number of steps, at least 1.
+        step_size: η, in units of the state squared over those of the energy; positive.
+        noise_scale: factor of the noise alone, 0 or more.
+        temperature: temperature of the target, 0 or more.
+        metropolis: accept or reject each step so that the target is exp(−U / τ) at any step
+            size; needs τ > 0.
+        autocast: number format of the energy's evaluations; the state stays float32.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+
+    steps: int
+    step_size: float
+    noise_scale: float = 1.0
+    temperature: float = 1.0
+    metropolis: bool = False
+    autocast: Literal["bfloat16"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise UserError(f"Langevin steps must be 1 or more, not {self.steps}")
+        if not 0.0 < self.step_size < math.inf:
+            raise UserError(f"Langevin step size must be positive, not {self.step_size}")
+        for name, value in (("noise scale", self.noise_scale), ("temperature", self.temperature)):
+            if not 0.0 <= value < math.inf:
+                raise UserError(f"Langevin {name} must be 0 or more, not {value}")
+        if self.metropolis and self.noise_scale * self.temperature == 0.0:
+            raise UserError(
+                "Metropolis adjustment needs noise: "
+                "set noise scale and temperature above 0, or metropolis to false"
+            )
+        if self.autocast not in ("bfloat16", None):
+            raise UserError(f"Langevin autocast must be bfloat16 or nothing, not {self.autocast}")
+
+
+@dataclass(frozen=True)
+class Chain(Generic[S]):
+    """What N chains leave behind.
+
+    Attributes:
+        state: the state after the last step, detached, float32, shaped as the initial one.
+        kept: copies of the states asked for by `keep`, in the order of the chain.
+        energies: N, float32. With Metropolis adjustment the energies of `state`; without it those
+            of the state before the last step, where the last gradient was taken: the energies of
+            `state` itself would cost one more forward pass.
+        acceptance_rate: N, in [0, 1], the fraction of each chain's proposals that was accepted;
+            None without Metropolis adjustment.
+        nfe: number of network evaluations, each a forward pass and its gradient.
+    """
+
+    state: S
+    kept: list[S]
+    energies: Tensor
+    acceptance_rate: Tensor | None
+    nfe: int
+
+
+def langevin(
+    energy: Callable[[S], Tensor],
+    state: S,
+    settings: LangevinSettings,
+    generator: torch.Generator,
+    keep: Sequence[int] = (),
+    step_sizes: Sequence[float] | None = None,
+) -> Chain[S]:
+    """Run N chains side by side; see `LangevinSettings` for the step.
+
+    Gradients are taken with respect to the state alone. Wrap the call in `frozen(...)` so that the
+    networks' parameters take none. Nothing waits for the device, and a non-finite energy is passed
+    on, not hidden: it turns up in `energies` or in `state`.
+
+    Args:
+        energy: maps a state to N energies U, where chain i's depends on row i alone.
+        state: N×..., or a tuple of such tensors that move together, as (ε_x, ε_z) do in VAEBM
+            (section 4.3.3). It is not changed.
+        settings: how a chain moves.
+        generator: source of the noise, on the device of the state.
+        keep: the step counts whose states are kept, 0 (initial) to `settings.steps` (final).
+        step_sizes: one η a step, for annealed chains, in place of `settings.step_size`.
+
+    Returns:
+        The final state and what was seen on the way.
+
+    Raises:
+        UserError: `keep` or `step_sizes` does not fit the number of steps.
+        ValueError: the energy's result is not N numbers.
+    """
+    if any(not 0 <= step <= settings.steps for step in keep):
+        raise UserError(f"states kept must be of steps 0 to {settings.steps}, not {list(keep)}")
+    if step_sizes is None:
+        step_sizes = [settings.step_size] * settings.steps
+    elif len(step_sizes) != settings.steps or any(not 0.0 < η < math.inf for η in step_sizes):
+        raise UserError(f"step sizes must be {settings.steps} positive numbers")
+    # Contiguous, so that the noise does not depend on the caller's memory format, and because
+    # PyTorch fills contiguous memory with normal noise several times as fast.
+    parts = state if isinstance(state, tuple) else (state,)
+    position = tuple(
+        part.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        for part in parts
+    )
+    field = _Field(energy, isinstance(state, tuple), settings.autocast)
+    run = _adjusted if settings.metropolis else _unadjusted
+    return run(field, position, settings, generator, frozenset(keep), step_sizes)
+
+
+class _Field(Generic[S]):
+    """The energy and its gradient, on states held as tuples."""
+
+    def __init__(self, energy: Callable[[S], Tensor], is_tuple: bool, autocast: str | None) -> None:
+        self.energy = energy
+        self.is_tuple = is_tuple
+        self.autocast = autocast
+
+    def pack(self, position: tuple[Tensor, ...]) -> S:
+        return cast(S, position if self.is_tuple else position[0])
+
+    def copy(self, position: tuple[Tensor, ...]) -> S:
+        return self.pack(tuple(part.detach().clone() for part in position))
+
+    def __call__(self, position: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the N energies and their gradients, both detached."""
+        leaves = tuple(part.detach().requires_grad_() for part in position)
+        precision: AbstractContextManager[object] = (
+            torch.autocast(leaves[0].device.type, getattr(torch, self.autocast))
+            if self.autocast
+            else nullcontext()
+        )
+        with torch.enable_grad():
+            with precision:
+                energies = self.energy(self.pack(leaves))
+            total = energies.sum()
+        if energies.shape != leaves[0].shape[:1]:
+            raise ValueError(f"an energy gives one number a row, not {tuple(energies.shape)}")
+        return energies.detach().float(), torch.autograd.grad(total, leaves)
+
+
+def _unadjusted(
+    field: _Field[S],
+    position: tuple[Tensor, ...],
+    settings: LangevinSettings,
+    generator: torch.Generator,
+    keep: frozenset[int],
+    step_sizes: Sequence[float],
+) -> Chain[S]:
+    """Move without correction, in place: one gradient a step."""
+    scale = math.sqrt(settings.temperature) * settings.noise_scale
+    noise = tuple(torch.empty_like(part) for part in position) if scale > 0.0 else ()
+    kept = [field.copy(position)] if 0 in keep else []
+    energies = torch.empty(0)
+    for step, step_size in enumerate(step_sizes, start=1):
+        energies, gradients = field(position)
+        for part, gradient in zip(position, gradients, strict=True):
+            part.add_(gradient, alpha=-0.5 * step_size)
+        for part, omega in zip(position, noise, strict=False):
+            omega.normal_(generator=generator)
+            part.add_(omega, alpha=math.sqrt(step_size) * scale)
+        if step in keep:
+            kept.append(field.copy(position))
+    return Chain(field.pack(position), kept, energies, None, settings.steps)
+
+
+def _adjusted(
+    field: _Field[S],
+    position: tuple[Tensor, ...],
+    settings: LangevinSettings,
+    generator: torch.Generator,
+    keep: frozenset[int],
+    step_sizes: Sequence[float],
+) -> Chain[S]:
+    """Propose the same move and accept it with the Metropolis-Hastings probability.
+
+    With y = x − (η/2) ∇U(x) + √(ητ) ω and G = √(η/τ)/2 · (∇U(x) + ∇U(y)), both proposal densities
+    are Gaussian in ω, and the logarithm of the acceptance ratio is
+
+        (U(x) − U(y))/τ + log q(x|y) − log q(y|x) = (U(x) − U(y))/τ + G·ω − |G|²/2,
+
+    a form without the difference of two large squares. The gradient at the state that is kept is
+    carried over, so that a step costs one evaluation; one more is needed at the start.
+    """
+    tau = settings.temperature * settings.noise_scale**2
+    kept = [field.copy(position)] if 0 in keep else []
+    energies, gradients = field(position)
+    accepted = torch.zeros_like(energies)
+    for step, step_size in enumerate(step_sizes, start=1):
+        omega = tuple(torch.empty_like(part).normal_(generator=generator) for part in position)
+        proposal = tuple(
+            part.add(gradient, alpha=-0.5 * step_size).add_(w, alpha=math.sqrt(step_size * tau))
+            for part, gradient, w in zip(position, gradients, omega, strict=True)
+        )
+        new_energies, new_gradients = field(proposal)
+        log_ratio = (energies - new_energies) / tau
+        for old, new, w in zip(gradients, new_gradients, omega, strict=True):
+            drift = (old + new).mul_(0.5 * math.sqrt(step_size / tau))
+            log_ratio += (drift * (w - 0.5 * drift)).flatten(1).sum(1)
+        uniform = torch.rand(log_ratio.shape, generator=generator, device=log_ratio.device)
+        # Written so that nan is accepted, and seen, while a wall (infinite energy) is refused.
+        accept = ~(uniform.log_() >= log_ratio) & (new_energies != math.inf)
+        position = _select(accept, proposal, position)
+        gradients = _select(accept, new_gradients, gradients)
+        energies = torch.where(accept, new_energies, energies)
+        accepted += accept
+        if step in keep:
+            kept.append(field.copy(position))
+    rate = accepted / settings.steps
+    return Chain(field.pack(position), kept, energies, rate, settings.steps + 1)
+
+
+def _select(
+    mask: Tensor, chosen: tuple[Tensor, ...], other: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """Take row i of `chosen` where mask[i], else of `other`."""
+    return tuple(
+        torch.where(mask.view(-1, *[1] * (a.dim() - 1)), a, b)
+        for a, b in zip(chosen, other, strict=True)
+    )
