@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from components.datasets.loading import Batch
+from components.images import to_unit
 
 Metrics = dict[str, Tensor]
 
@@ -69,3 +70,9 @@ class Learner(ABC):
     def reseed(self, seed: int) -> None:
         """Take another random stream, after a rollback."""
         self.generator.manual_seed(seed)
+
+
+def as_model_input(x: Tensor, device: torch.device) -> Tensor:
+    """Stored items in the range of the models: uint8 images to [0, 1], points as they are."""
+    moved = x.to(device, non_blocking=True)
+    return to_unit(moved) if moved.dtype == torch.uint8 else moved

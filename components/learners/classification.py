@@ -1,0 +1,61 @@
+"""Learning the data set's own classifier, whose features judge samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from components.datasets.loading import Batch
+from components.learners.learner import Learner, Metrics, as_model_input
+from components.learners.optimisation import Schedule, Updater
+from components.learners.parallel import broadcast_module
+
+
+class ClassificationLearner(Learner):
+    """Minimises the cross-entropy of the labels.
+
+    Args:
+        model: images in [0, 1] to logits.
+        schedule: learning rate.
+        optimiser: further arguments of `Updater`.
+        seed: of this worker's stream.
+        device: where to learn.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        schedule: Schedule,
+        optimiser: Mapping[str, Any],
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.model, self.device = model.to(device), device
+        broadcast_module(self.model)
+        self.updater = Updater(self.model, schedule, **optimiser)
+        self.generator = torch.Generator(device).manual_seed(seed)
+
+    def training_step(self, batch: Batch, step: int) -> Metrics:
+        if batch.labels is None:
+            raise ValueError("a classifier needs labels")
+        self.model.train()
+        labels = batch.labels.to(self.device, non_blocking=True)
+        logits = self.model(as_model_input(batch.x, self.device))
+        loss = F.cross_entropy(logits, labels)
+        self.updater.update(loss, step)
+        right = (logits.detach().argmax(dim=1) == labels).float().mean()
+        return {"loss": loss.detach(), "accuracy": right}
+
+    def exported(self) -> nn.Module:
+        return self.updater.average.eval()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"updater": self.updater.state_dict(), "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.updater.load_state_dict(state["updater"])
+        self.generator.set_state(state["generator"].cpu())

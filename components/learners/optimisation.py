@@ -1,0 +1,161 @@
+"""What learners share: Adam with its schedule, clipping by Adam's own statistics, averages."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from components.learners.parallel import average_gradients
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate over a training.
+
+    Attributes:
+        peak: the learning rate after the warm-up.
+        warmup_steps: steps of linear rise from 0.
+        decay: shape of the way from there to the last step; to 0 unless constant.
+        steps: the training's length.
+    """
+
+    peak: float
+    warmup_steps: int
+    decay: Literal["constant", "cosine", "linear"]
+    steps: int
+
+    def at(self, step: int) -> float:
+        """Learning rate of the update that follows ``step`` updates.
+
+        >>> Schedule(1.0, 0, "cosine", 10).at(5)
+        0.5
+        """
+        if step < self.warmup_steps:
+            return self.peak * (step + 1) / self.warmup_steps
+        past = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        if self.decay == "constant":
+            return self.peak
+        if self.decay == "linear":
+            return self.peak * (1.0 - past)
+        return self.peak * 0.5 * (1.0 + math.cos(math.pi * min(1.0, past)))
+
+
+class Updater:
+    """Adam on a network: averages gradients over workers, clips, updates, averages weights.
+
+    Args:
+        network: whose parameters are learned.
+        schedule: the learning rate.
+        betas: Adam's decay rates.
+        weight_decay: coefficient of ‖θ‖²/2, added to the gradient as in the dissertation's Adam.
+        clip_deviations: clip each gradient's element at this many of Adam's standard deviations;
+            None: no clipping.
+        ema: decay of the averaged weights per step, 0 for none.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        betas: tuple[float, float],
+        weight_decay: float,
+        clip_deviations: float | None,
+        ema: float,
+    ) -> None:
+        self.network, self.schedule = network, schedule
+        self.clip_deviations, self.ema = clip_deviations, ema
+        self.parameters = [p for p in network.parameters() if p.requires_grad]
+        self.adam = torch.optim.Adam(
+            self.parameters, lr=schedule.peak, betas=betas, weight_decay=weight_decay, foreach=True
+        )
+        self.average = copy.deepcopy(network).requires_grad_(False).eval() if ema else network
+
+    def update(self, loss: torch.Tensor, step: int) -> None:
+        """Differentiate a loss and move the parameters against it.
+
+        Args:
+            loss: scalar, the mean over this worker's items.
+            step: number of updates done before.
+        """
+        self.adam.zero_grad(set_to_none=True)
+        loss.backward()
+        average_gradients(self.parameters)
+        if self.clip_deviations is not None:
+            clip_by_adam(self.adam, self.clip_deviations)
+        for group in self.adam.param_groups:
+            group["lr"] = self.schedule.at(step)
+        self.adam.step()
+        if self.ema:
+            self._average(step)
+
+    def state_dict(self) -> dict[str, Any]:
+        average = self.average.state_dict() if self.ema else {}
+        return {
+            "network": self.network.state_dict(),
+            "adam": self.adam.state_dict(),
+            "average": average,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.adam.load_state_dict(state["adam"])
+        if self.ema:
+            self.average.load_state_dict(state["average"])
+
+    @torch.no_grad()
+    def restart_average(self) -> None:
+        """Let the average begin again at the present weights."""
+        if self.ema:
+            self.average.load_state_dict(self.network.state_dict())
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        # Young averages forget faster, or they would remember the random initial weights.
+        decay = min(self.ema, (1 + step) / (10 + step))
+        old = [p for p in self.average.parameters() if p.is_floating_point()]
+        new = [p for p in self.network.parameters() if p.is_floating_point()]
+        torch._foreach_lerp_(old, new, 1.0 - decay)
+        for kept, buffer in zip(self.average.buffers(), self.network.buffers(), strict=True):
+            kept.copy_(buffer)
+
+
+@torch.no_grad()
+def clip_by_adam(adam: torch.optim.Adam, deviations: float) -> None:
+    """Clip gradients to a number of standard deviations of Adam's second moment, in place.
+
+    Dissertation, "Training of energy function", after Du and Mordatch,
+    https://arxiv.org/abs/1903.08689. The bound of an element is deviations · √(v / (1 - β₂ᵗ)).
+    Elements that Adam has not seen move yet (v = 0) are left alone: a bound of zero would keep
+    them from ever moving.
+
+    Args:
+        adam: the optimiser, before its step; nothing happens before its first.
+        deviations: width of the band.
+    """
+    gradients, bounds = [], []
+    for group in adam.param_groups:
+        decay = group["betas"][1]
+        for parameter in group["params"]:
+            state = adam.state.get(parameter)
+            if not state or parameter.grad is None:
+                continue
+            correction = 1.0 - decay ** state["step"]
+            bound = (state["exp_avg_sq"] / correction).sqrt_().mul_(deviations)
+            bounds.append(bound.masked_fill_(bound == 0.0, torch.inf))
+            gradients.append(parameter.grad)
+    if gradients:
+        torch._foreach_clamp_max_(gradients, bounds)
+        torch._foreach_clamp_min_(gradients, torch._foreach_neg(bounds))
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> torch.Tensor:
+    """Euclidean norm of all gradients together, a scalar."""
+    return torch.nn.utils.get_total_norm(
+        [p.grad for p in parameters if p.grad is not None], foreach=True
+    )

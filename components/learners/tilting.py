@@ -1,0 +1,178 @@
+"""Learning the energy of an exponential tilt by maximum likelihood (dissertation, 4.3.3).
+
+The gradient of the mean log-likelihood is, Eq. 4.17, the energy's gradient on chains minus that on
+data. An optional warm start fits the energy first to the density ratio of data and base samples by
+logistic regression (noise-contrastive estimation, Eq. 1.12 and 2.43; Gutmann and Hyvärinen 2012),
+which needs no chains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from components.datasets.loading import Batch
+from components.learners.learner import Learner, Metrics, as_model_input
+from components.learners.optimisation import Schedule, Updater, gradient_norm
+from components.learners.parallel import average_tensors, broadcast_module
+from components.models.vaebm import VAEBM
+from components.networks.normalisation import SpectralRegulariser, initialise_from
+from components.samplers.langevin import LangevinSettings
+from components.samplers.replay_buffer import ReplayBuffer
+
+
+@dataclass(frozen=True)
+class TiltingSettings:
+    """What the energy's training is governed by.
+
+    Attributes:
+        langevin: the negative phase's chain.
+        energy_magnitude: coefficient of the mean of f² over data and chains.
+        spectral_penalty: coefficient of the sum of the layers' spectral norms.
+        warm_start_steps: steps of the noise-contrastive start.
+        warm_start_rate: its learning rate.
+        max_gap: mean energy of chains over that of data, in nats, that counts as run away.
+    """
+
+    langevin: LangevinSettings
+    energy_magnitude: float
+    spectral_penalty: float
+    warm_start_steps: int
+    warm_start_rate: float
+    max_gap: float
+
+
+class TiltingLearner(Learner):
+    """Trains f of p(x) ∝ p_base(x) exp(-f(x)) with the base frozen.
+
+    Args:
+        model: base and energy.
+        settings: the objective and its chains.
+        schedule: learning rate of the likelihood's steps; counted after the warm start.
+        optimiser: further arguments of `Updater`.
+        replay: buffer of ε_z for persistent chains, None for chains from noise.
+        seed: of the chains' noise, this worker's own.
+        device: where to learn.
+    """
+
+    def __init__(
+        self,
+        model: VAEBM,
+        settings: TiltingSettings,
+        schedule: Schedule,
+        optimiser: Mapping[str, Any],
+        replay: ReplayBuffer | None,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.model, self.settings, self.device = model.to(device), settings, device
+        self.replay = replay
+        broadcast_module(self.model)
+        self.updater = Updater(self.model.energy, schedule, **optimiser)
+        self.warm_updater = Updater(
+            self.model.energy,
+            Schedule(settings.warm_start_rate, 0, "cosine", settings.warm_start_steps),
+            betas=(0.9, 0.999),
+            weight_decay=optimiser["weight_decay"],
+            clip_deviations=None,
+            ema=0.0,
+        )
+        self.spectral = SpectralRegulariser(self.model.energy) if settings.spectral_penalty else None
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self._exported = VAEBM(model.base, self.updater.average, model.space)
+
+    def prepare(self, batch: Batch) -> None:
+        """Initialise weight-normalised layers from one batch, agreed between workers."""
+        initialise_from(self.model.energy, as_model_input(batch.x, self.device))
+        average_tensors(p.data for p in self.model.energy.parameters())
+        self.updater.restart_average()
+
+    def training_step(self, batch: Batch, step: int) -> Metrics:
+        self.model.train()
+        data = as_model_input(batch.x, self.device)
+        if step < self.settings.warm_start_steps:
+            return self._contrast(data, step)
+        if step == self.settings.warm_start_steps:
+            self.updater.restart_average()
+        return self._follow_likelihood(data, step - self.settings.warm_start_steps)
+
+    def exported(self) -> nn.Module:
+        return self._exported.eval()
+
+    def diverged(self, metrics: Mapping[str, float]) -> str | None:
+        reason = super().diverged(metrics)
+        gap = metrics.get("energy_gap", 0.0)
+        if reason is None and abs(gap) > self.settings.max_gap:
+            reason = f"energy gap {gap:.3g} beyond {self.settings.max_gap:.3g} nats"
+        return reason
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "updater": self.updater.state_dict(),
+            "warm_adam": self.warm_updater.adam.state_dict(),
+            "spectral": self.spectral.state_dict() if self.spectral else {},
+            "replay": self.replay.state_dict() if self.replay else {},
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.updater.load_state_dict(state["updater"])
+        self.warm_updater.adam.load_state_dict(state["warm_adam"])
+        if self.spectral:
+            self.spectral.load_state_dict(state["spectral"])
+        if self.replay:
+            self.replay.load_state_dict(state["replay"])
+        self.generator.set_state(state["generator"].cpu())
+
+    def _contrast(self, data: Tensor, step: int) -> Metrics:
+        """One step of logistic regression: exp(-f) becomes p_data / p_base."""
+        base = self.model.base.sample(len(data), self.generator)
+        energy_data, energy_base = self._energies(data, base)
+        loss = F.softplus(energy_data).mean() + F.softplus(-energy_base).mean()
+        self.warm_updater.update(loss + self._penalty(), step)
+        self.updater.restart_average()
+        return _metrics(loss, energy_data, energy_base, self.updater.parameters)
+
+    def _follow_likelihood(self, data: Tensor, step: int) -> Metrics:
+        """One step along Eq. 4.17, with the chains' energies held near zero on average."""
+        start = self.replay.draw(len(data), step, self.generator) if self.replay else None
+        chains = self.model.sample(
+            len(data), self.generator, self.settings.langevin, noise_z=start
+        )
+        if self.replay:
+            self.replay.push(chains.noise, self.generator)
+        energy_data, energy_chain = self._energies(data, chains.items)
+        loss = energy_data.mean() - energy_chain.mean()
+        magnitude = energy_data.square().mean() + energy_chain.square().mean()
+        total = loss + self.settings.energy_magnitude * magnitude + self._penalty()
+        self.updater.update(total, step)
+        return _metrics(loss, energy_data, energy_chain, self.updater.parameters)
+
+    def _energies(self, data: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies of both phases by one pass over both."""
+        both = self.model.energy(torch.cat([data, negative]))
+        energy_data, energy_negative = both.split([len(data), len(negative)])
+        return energy_data, energy_negative
+
+    def _penalty(self) -> Tensor:
+        if self.spectral is None:
+            return torch.zeros((), device=self.device)
+        return self.settings.spectral_penalty * self.spectral()
+
+
+def _metrics(
+    loss: Tensor, data: Tensor, negative: Tensor, parameters: list[nn.Parameter]
+) -> Metrics:
+    data, negative = data.detach(), negative.detach()
+    return {
+        "loss": loss.detach(),
+        "energy_gap": negative.mean() - data.mean(),
+        "energy_data": data.mean(),
+        "energy_chain": negative.mean(),
+        "gradient_norm": gradient_norm(parameters),
+    }

@@ -1,0 +1,105 @@
+"""Models from plain descriptions, so that an exported model's JSON can rebuild it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from components.errors import UserError
+from components.models.vae import VAE
+from components.models.vaebm import VAEBM
+from components.networks.registry import build as build_network
+
+Description = Mapping[str, Any]
+
+
+class Scale(nn.Module):
+    """Multiply by a constant."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+def build_model(description: Description) -> nn.Module:
+    """Make a model with fresh weights (from torch's global generator).
+
+    Args:
+        description: ``kind`` and what that kind needs; see `build_vae` and `build_vaebm`. A
+            network's own settings go to `components.networks.registry`.
+
+    Raises:
+        UserError: an unknown kind.
+    """
+    kinds = {"vae": build_vae, "vaebm": build_vaebm, "classifier": build_classifier}
+    kind = description["kind"]
+    if kind not in kinds:
+        raise UserError(f"unknown kind of model {kind!r}; known: {', '.join(kinds)}")
+    return kinds[kind](description)
+
+
+def build_vae(description: Description) -> VAE:
+    """Make a VAE from ``shape``, ``latent``, ``likelihood`` and ``network``.
+
+    The network is ``{kind: mlp, hidden, input_scale}`` or ``{kind: dcgan, width, depth, ...}``.
+    """
+    network = dict(description["network"])
+    shape, latent = tuple(description["shape"]), description["latent"]
+    kind = network.pop("kind")
+    if kind == "mlp":
+        scale, (size,) = network["input_scale"], shape
+        hidden = network["hidden"]
+        encoder: nn.Module = nn.Sequential(
+            Scale(1.0 / scale),
+            build_network(
+                "mlp", in_features=size, hidden=hidden, out_features=2 * latent, nonlinearity="relu"
+            ),
+        )
+        decoder: nn.Module = nn.Sequential(
+            build_network(
+                "mlp",
+                in_features=latent,
+                hidden=hidden[::-1],
+                out_features=size,
+                nonlinearity="relu",
+            ),
+            Scale(scale),
+        )
+    else:
+        channels, side, _ = shape
+        settings = {**network, "channels": channels, "size": side}
+        encoder = build_network("dcgan-encoder", latent=2 * latent, **settings)
+        decoder = build_network("dcgan-decoder", latent=latent, **settings)
+    return VAE(encoder, decoder, latent, shape, description["likelihood"])
+
+
+def build_vaebm(description: Description) -> VAEBM:
+    """Make a VAEBM from ``base`` (a VAE's description), ``energy`` and ``space``."""
+    base = build_vae(description["base"])
+    energy = dict(description["energy"])
+    kind = energy.pop("kind") + "-energy"
+    if len(base.shape) == 3:
+        energy.update(channels=base.shape[0], size=base.shape[1])
+    else:
+        energy["dim"] = base.shape[0]
+    return VAEBM(base, build_network(kind, **energy), description["space"])
+
+
+def build_classifier(description: Description) -> nn.Module:
+    """Make an image classifier from ``shape``, ``classes`` and the network's settings."""
+    settings = {k: v for k, v in description.items() if k not in ("kind", "shape")}
+    channels, side, _ = description["shape"]
+    return build_network("classifier", channels=channels, size=side, **settings)
+
+
+def seeded(description: Description, seed: int) -> nn.Module:
+    """Make a model whose fresh weights are a function of a seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_model(description)

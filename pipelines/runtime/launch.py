@@ -1,0 +1,211 @@
+"""Run a training: inside Ray Train on one worker or many, or in this process without Ray.
+
+The stage describes the training as a `Job` of plain values; each worker rebuilds learner and data
+from it, so that nothing but names and settings travels.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.errors import UserError
+from pipelines.runtime.checkpoints import FolderStore, RayStore, read_state
+from pipelines.runtime.cli import quieten_libraries
+from pipelines.runtime.loop import CheckpointStore, Outcome, Reporter, State, Task, train
+from pipelines.runtime.progress import Board, BoardReporter, Follower, Log, SilentReporter
+from pipelines.runtime.settings import Plan, Runtime
+
+# Each of these takes seconds off the start of a training; see docs in the README, "Start-up".
+RAY_ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker's part of a training happens.
+
+    Attributes:
+        rank: number of the worker.
+        world_size: how many there are.
+        device: where its networks live.
+        memory_limit_mb: data sets up to this size are held in memory.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+    memory_limit_mb: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training as plain values.
+
+    Attributes:
+        name: of the model.
+        stage: of the DAG.
+        builder: ``module:function`` that makes a `Task` from ``description`` and a `Place`.
+        description: whatever the builder needs: settings, absolute paths.
+        plan: length and rhythm.
+        seed: of the training.
+        identity: hash of all that the result depends on; a checkpoint of another identity is
+            never picked up.
+    """
+
+    name: str
+    stage: str
+    builder: str
+    description: dict[str, Any]
+    plan: Plan
+    seed: int
+    identity: str
+
+    @property
+    def run_name(self) -> str:
+        return f"{self.stage}-{self.name}-{self.identity}"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What comes back: the exported model's weights on the CPU, and the training's story."""
+
+    weights: dict[str, Tensor]
+    outcome: Outcome
+
+
+def run_training(job: Job, runtime: Runtime, storage: Path, log: Log) -> Trained:
+    """Train, going on from the last checkpoint of the same job if there is one.
+
+    Args:
+        job: the training.
+        runtime: where it runs.
+        storage: absolute folder for checkpoints, outside DVC's outputs.
+        log: receives curves and pictures.
+
+    Raises:
+        UserError: the cluster has not what the settings ask for.
+    """
+    run = _in_process if runtime.num_workers == 0 else _on_ray
+    final = run(job, runtime, storage, log)
+    return Trained(final["weights"], Outcome(**final["outcome"]))
+
+
+def forget(job: Job, storage: Path) -> None:
+    """Remove the checkpoints of a training whose outputs are written."""
+    shutil.rmtree(storage / job.run_name, ignore_errors=True)
+
+
+def work(
+    job: Mapping[str, Any], place: Place, store: CheckpointStore, reporter: Reporter
+) -> None:
+    """What each worker does, with Ray or without: train, then keep the exported weights."""
+    saved = store.load()
+    if saved is not None and "weights" in saved:
+        return
+    module, function = job["builder"].split(":")
+    task: Task = getattr(importlib.import_module(module), function)(job["description"], place)
+    plan = Plan.model_validate(job["plan"])
+    outcome = train(task, plan, job["seed"], place.rank, saved, store, reporter)
+    weights = {name: value.cpu() for name, value in task.learner.exported().state_dict().items()}
+    store.save(outcome.step + 1, {"weights": weights, "outcome": asdict(outcome)})
+
+
+def _in_process(job: Job, runtime: Runtime, storage: Path, log: Log) -> State:
+    torch.set_num_threads(runtime.threads)
+    device = torch.device("cuda" if runtime.gpu else "cpu")
+    place = Place(0, 1, device, runtime.memory_limit_mb)
+    board, store = Board(), FolderStore(storage / job.run_name)
+    with Follower(f"{job.stage} {job.name}", board.take, log):
+        work(_plain(job), place, store, BoardReporter(board.post))
+    final = store.load()
+    assert final is not None
+    return final
+
+
+def _on_ray(job: Job, runtime: Runtime, storage: Path, log: Log) -> State:
+    os.environ.update({k: v for k, v in RAY_ENVIRONMENT.items() if k not in os.environ})
+    import ray
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    _attach(runtime)
+    board: Any = ray.remote(num_cpus=0)(Board).remote()
+    trainer = TorchTrainer(
+        ray_worker,
+        train_loop_config={
+            "job": _plain(job),
+            "runtime": runtime.model_dump(),
+            "board": board,
+        },
+        torch_config=TorchConfig(backend="nccl" if runtime.gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=runtime.num_workers,
+            use_gpu=runtime.gpu,
+            resources_per_worker={"CPU": runtime.threads, "GPU": int(runtime.gpu)},
+        ),
+        run_config=RunConfig(
+            name=job.run_name,
+            storage_path=str(storage),
+            failure_config=FailureConfig(max_failures=runtime.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    with Follower(f"{job.stage} {job.name}", lambda: ray.get(board.take.remote()), log):
+        result = trainer.fit()
+    assert result.checkpoint is not None
+    with result.checkpoint.as_directory() as folder:
+        final = read_state(Path(folder), rank=0)
+    assert final is not None
+    return final
+
+
+def ray_worker(config: dict[str, Any]) -> None:
+    """The function that Ray Train runs on each worker."""
+    from ray import train as ray_train
+    from ray.train.torch import get_device
+
+    runtime, context = Runtime.model_validate(config["runtime"]), ray_train.get_context()
+    quieten_libraries()
+    torch.set_num_threads(runtime.threads)
+    rank = context.get_world_rank()
+    place = Place(rank, context.get_world_size(), get_device(), runtime.memory_limit_mb)
+    reporter = BoardReporter(config["board"].post.remote) if rank == 0 else SilentReporter()
+    work(config["job"], place, RayStore(rank), reporter)
+
+
+def _attach(runtime: Runtime) -> None:
+    """Join the running cluster if there is one, else start one in this process."""
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(address=runtime.ray_address, log_to_driver=False, logging_level=logging.ERROR)
+    wanted = runtime.num_workers * runtime.threads
+    there = int(ray.cluster_resources().get("CPU", 0))
+    if wanted > there:
+        raise UserError(
+            f"runtime asks for {runtime.num_workers} workers of {runtime.threads} threads, the "
+            f"Ray cluster has {there} CPUs: lower runtime.num_workers or runtime.threads"
+        )
+
+
+def _plain(job: Job) -> dict[str, Any]:
+    return {**asdict(job), "plan": job.plan.model_dump()}

@@ -1,0 +1,275 @@
+"""The training loop: one function, the same inside Ray Train and in the stage's own process.
+
+It knows nothing of Ray, MLflow or DVC: it is given a task, a plan, a store of checkpoints and a
+reporter. A run that is killed and started again with the same store ends with the same weights as
+one left alone, because a checkpoint holds all that the next step depends on.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from components.datasets.loading import Batches
+from components.learners.learner import Learner, Metrics
+from components.learners.parallel import average_tensors
+from pipelines.runtime.settings import Plan
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a look at the model between steps found.
+
+    Attributes:
+        metrics: what to draw as curves.
+        score: the number that the kept checkpoint has the lowest of; None: nothing to choose by.
+        picture: uint8 image H×W×3 to show beside the curves.
+    """
+
+    metrics: dict[str, float]
+    score: float | None = None
+    picture: np.ndarray[Any, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A learner, its data and how to judge it on the way."""
+
+    learner: Learner
+    batches: Batches
+    validate: Callable[[nn.Module, int], Validation] | None = None
+
+
+class CheckpointStore(Protocol):
+    """Where states survive the process."""
+
+    def load(self) -> State | None:
+        """The newest whole state, or None at a fresh start."""
+
+    def save(self, step: int, state: State) -> None:
+        """Keep a state, whole or not at all."""
+
+
+class Reporter(Protocol):
+    """Who is told how the training goes."""
+
+    def progress(self, step: int, steps: int, note: str) -> None: ...
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def picture(self, step: int, name: str, image: np.ndarray[Any, Any]) -> None: ...
+
+
+@dataclass
+class Outcome:
+    """What a training leaves behind.
+
+    Attributes:
+        step: last step done.
+        kept_step: step of the exported weights.
+        kept_score: their score, None without one.
+        rollbacks: divergences that were rolled back, each as (step, reason).
+        history: rows of the curves, each with its step.
+        finished: False if it ended on a divergence that no rollback cured.
+    """
+
+    step: int = 0
+    kept_step: int = 0
+    kept_score: float | None = None
+    rollbacks: list[tuple[int, str]] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    finished: bool = True
+
+
+def stream_seed(seed: int, rank: int, attempt: int) -> int:
+    """A seed of its own for each worker and each attempt after a rollback."""
+    return int(np.random.SeedSequence([seed, rank, attempt]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def train(
+    task: Task,
+    plan: Plan,
+    seed: int,
+    rank: int,
+    saved: State | None,
+    store: CheckpointStore,
+    reporter: Reporter,
+) -> Outcome:
+    """Train until the plan's last step, its stopping rule, or an incurable divergence.
+
+    Args:
+        task: learner, data and validation of this worker; the learner holds the kept weights at
+            the end.
+        plan: length and rhythm.
+        seed: the training's seed; streams of workers and attempts are derived from it.
+        rank: this worker's number.
+        saved: the state to go on from, None at a fresh start.
+        store: takes this worker's states.
+        reporter: told of progress and metrics; may differ between workers.
+
+    Returns:
+        The story of the training.
+    """
+    return _Run(task, plan, seed, rank, store, reporter).run(saved)
+
+
+class _Run:
+    def __init__(
+        self,
+        task: Task,
+        plan: Plan,
+        seed: int,
+        rank: int,
+        store: CheckpointStore,
+        reporter: Reporter,
+    ) -> None:
+        self.task, self.plan, self.seed, self.rank = task, plan, seed, rank
+        self.store, self.reporter = store, reporter
+        self.outcome = Outcome()
+        self.best_weights: dict[str, Tensor] | None = None
+        self.last_score: float | None = None
+        self.pending: list[Metrics] = []
+        self.note = ""
+
+    def run(self, saved: State | None) -> Outcome:
+        if saved is None:
+            self.task.learner.prepare(self.task.batches.next())
+            self.task.batches.load_state_dict({"epoch": 0, "position": 0})
+            good = self._snapshot()
+        else:
+            self._restore(saved)
+            good = saved
+        while self.outcome.step < self.plan.steps:
+            self._step()
+            step = self.outcome.step
+            last = step == self.plan.steps
+            validating = last or step % self.plan.validate_every == 0
+            saving = last or step % self.plan.checkpoint_every == 0
+            if not (validating or saving or step % self.plan.log_every == 0):
+                continue
+            reason = self._report()
+            if reason is not None:
+                if len(self.outcome.rollbacks) >= self.plan.max_rollbacks:
+                    self._give_up(good, reason)
+                    break
+                self._roll_back(good, reason)
+                continue
+            stop = self._validate() if validating else False
+            if saving or stop:
+                good = self._snapshot()
+                self.store.save(step, good)
+            if stop:
+                break
+        self._keep_best()
+        return self.outcome
+
+    def _step(self) -> None:
+        step = self.outcome.step
+        self.pending.append(self.task.learner.training_step(self.task.batches.next(), step))
+        self.outcome.step = step + 1
+
+    def _report(self) -> str | None:
+        """Average what happened since the last report; say why if it has run away."""
+        names = list(self.pending[-1])
+        table = torch.stack([torch.stack([row[name] for name in names]) for row in self.pending])
+        mean = table.float().mean(dim=0)
+        average_tensors([mean])
+        values = dict(zip(names, mean.tolist(), strict=True))
+        self.pending.clear()
+        step = self.outcome.step
+        reason = self.task.learner.diverged(values)
+        finite = {name: value for name, value in values.items() if np.isfinite(value)}
+        self.outcome.history.append({"step": step, **finite})
+        self.reporter.metrics(step, finite)
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in list(finite.items())[:3])
+        self.reporter.progress(step, self.plan.steps, self.note or shown)
+        return reason
+
+    def _validate(self) -> bool:
+        """Judge the model, keep its weights if they are the best, say whether to stop."""
+        if self.task.validate is None:
+            return False
+        model = self.task.learner.exported()
+        validation = self.task.validate(model, self.outcome.step)
+        step = self.outcome.step
+        self.outcome.history.append({"step": step, **validation.metrics})
+        self.reporter.metrics(step, validation.metrics)
+        self.note = ", ".join(f"{name} {value:.4g}" for name, value in validation.metrics.items())
+        if validation.picture is not None:
+            self.reporter.picture(step, "samples", validation.picture)
+        if validation.score is None:
+            return False
+        agreed = torch.tensor([validation.score], dtype=torch.float64)
+        average_tensors([agreed])
+        score = agreed.item()
+        if self.outcome.kept_score is None or score < self.outcome.kept_score:
+            self.outcome.kept_score, self.outcome.kept_step = score, step
+            self.best_weights = _cloned(model.state_dict())
+        previous, self.last_score = self.last_score, score
+        if self.plan.stop_gain is None or previous is None:
+            return False
+        return previous - score < self.plan.stop_gain * abs(previous)
+
+    def _snapshot(self) -> State:
+        return {
+            "learner": _cloned(self.task.learner.state_dict()),
+            "batches": _cloned(self.task.batches.state_dict()),
+            "best_weights": self.best_weights,
+            "last_score": self.last_score,
+            "outcome": {
+                "step": self.outcome.step,
+                "kept_step": self.outcome.kept_step,
+                "kept_score": self.outcome.kept_score,
+                "rollbacks": [list(entry) for entry in self.outcome.rollbacks],
+                "history": [dict(row) for row in self.outcome.history],
+                "finished": True,
+            },
+        }
+
+    def _restore(self, state: State) -> None:
+        self.task.learner.load_state_dict(_cloned(state["learner"]))
+        self.task.batches.load_state_dict(state["batches"])
+        self.best_weights = state["best_weights"]
+        self.last_score = state["last_score"]
+        saved = copy.deepcopy(state["outcome"])
+        saved["rollbacks"] = [(int(step), str(reason)) for step, reason in saved["rollbacks"]]
+        self.outcome = Outcome(**saved)
+        self.pending.clear()
+
+    def _roll_back(self, good: State, reason: str) -> None:
+        story = [*self.outcome.rollbacks, (self.outcome.step, reason)]
+        self._restore(good)
+        self.outcome.rollbacks = story
+        self.task.learner.reseed(stream_seed(self.seed, self.rank, len(story)))
+        self.reporter.metrics(story[-1][0], {"rollbacks": float(len(story))})
+        self.note = f"rolled back from step {story[-1][0]}: {reason}"
+
+    def _give_up(self, good: State, reason: str) -> None:
+        story = [*self.outcome.rollbacks, (self.outcome.step, reason)]
+        self._restore(good)
+        self.outcome.rollbacks, self.outcome.finished = story, False
+        self.reporter.metrics(story[-1][0], {"rollbacks": float(len(story))})
+
+    def _keep_best(self) -> None:
+        if self.best_weights is None:
+            self.outcome.kept_step = self.outcome.step
+        else:
+            self.task.learner.exported().load_state_dict(self.best_weights)
+
+
+def _cloned(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, Mapping):
+        return {key: _cloned(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_cloned(item) for item in value)
+    return value

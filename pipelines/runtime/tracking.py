@@ -1,0 +1,153 @@
+"""One MLflow row a model: its settings, its training curves and, after evaluation, its figures.
+
+The stage's process makes the row and logs to it; workers only post events (see `progress`). A row
+is found again by its tags, not by a file beside the model, so that the same training always
+exports the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from components.errors import UserError
+from pipelines.runtime.identity import REPOSITORY
+from pipelines.runtime.settings import Runtime
+
+MODEL_TAG = "symbiosis.model"
+IDENTITY_TAG = "symbiosis.identity"
+CHUNK = 1000
+PARAM_CHUNK = 100
+
+
+class Tracker:
+    """The project's MLflow experiment.
+
+    Raises:
+        UserError: the tracking server does not answer.
+    """
+
+    def __init__(self, runtime: Runtime, root: Path) -> None:
+        local = f"sqlite:///{(root / 'mlflow.db').resolve()}"
+        self.uri = runtime.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or local
+        # A server that is down shall be said within seconds, not after MLflow's two minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        try:
+            self.client = MlflowClient(tracking_uri=self.uri)
+            self.experiment = self._experiment(runtime.experiment, root)
+        except MlflowException as error:
+            first = str(error).splitlines()[0]
+            raise UserError(
+                f"MLflow at {self.uri} does not answer ({first}): start it or set "
+                "runtime.tracking_uri to null"
+            ) from None
+
+    def row(self, model: str, identity: str, tags: Mapping[str, str]) -> Row:
+        """The row of a model made by one training, made now if it is not there.
+
+        Args:
+            model: name of the model.
+            identity: hash of all that its training depends on.
+            tags: stage, data set, family and the like, set on a new row.
+        """
+        found = self._find(model, identity)
+        if found is not None:
+            return Row(self.client, found.info.run_id)
+        own = {MODEL_TAG: model, IDENTITY_TAG: identity, "git.commit": _commit(), **tags}
+        run = self.client.create_run(
+            self.experiment, run_name=model, tags=own, start_time=int(time.time() * 1000)
+        )
+        return Row(self.client, run.info.run_id)
+
+    def _find(self, model: str, identity: str) -> Run | None:
+        runs = self.client.search_runs(
+            [self.experiment],
+            f"tags.`{MODEL_TAG}` = '{model}' and tags.`{IDENTITY_TAG}` = '{identity}'",
+            max_results=1,
+        )
+        return runs[0] if runs else None
+
+    def _experiment(self, name: str, root: Path) -> str:
+        known = self.client.get_experiment_by_name(name)
+        if known is not None:
+            return str(known.experiment_id)
+        artifacts = (root / "mlartifacts").resolve().as_uri() if "sqlite" in self.uri else None
+        try:
+            return str(self.client.create_experiment(name, artifact_location=artifacts))
+        except MlflowException:
+            # Another stage made it since we looked.
+            again = self.client.get_experiment_by_name(name)
+            if again is None:
+                raise
+            return str(again.experiment_id)
+
+
+class Row:
+    """One MLflow run, written through its id."""
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self.client, self.run_id = client, run_id
+
+    def settings(self, settings: Mapping[str, Any]) -> None:
+        """Log settings as parameters, nested keys joined by dots."""
+        params = [Param(key, str(value)) for key, value in _flat(settings).items()]
+        for start in range(0, len(params), PARAM_CHUNK):
+            self.client.log_batch(self.run_id, params=params[start : start + PARAM_CHUNK])
+
+    def metrics(self, step: int, values: Mapping[str, float], milliseconds: int) -> None:
+        """Log one point of some curves."""
+        self.client.log_batch(
+            self.run_id,
+            metrics=[Metric(key, value, milliseconds, step) for key, value in values.items()],
+        )
+
+    def figures(self, values: Mapping[str, float]) -> None:
+        """Log headline metrics, which have no step."""
+        now = int(time.time() * 1000)
+        metrics = [Metric(key, float(value), now, 0) for key, value in values.items()]
+        for start in range(0, len(metrics), CHUNK):
+            self.client.log_batch(self.run_id, metrics=metrics[start : start + CHUNK])
+
+    def picture(self, step: int, name: str, image: np.ndarray[Any, Any]) -> None:
+        """Log a uint8 image H×W×3 of a step of training."""
+        self.client.log_image(self.run_id, image, key=name, step=step)
+
+    def artifacts(self, path: Path, under: str) -> None:
+        """Log a file, or all files of a folder."""
+        if path.is_dir():
+            self.client.log_artifacts(self.run_id, str(path), under)
+        else:
+            self.client.log_artifact(self.run_id, str(path), under)
+
+    def tags(self, tags: Mapping[str, str]) -> None:
+        self.client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+
+    def end(self, status: str = "FINISHED") -> None:
+        self.client.set_terminated(self.run_id, status=status)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _commit() -> str:
+    """The checkout's commit, marked when files differ from it; empty outside git."""
+    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=12"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
