@@ -68,7 +68,7 @@ class ConvEnergy(_ConvStack):
         normalisation: of every layer: "none" (chapter 5), "weight" or "spectral".
 
     Raises:
-        UserError: the images are too small for that many convolutions.
+        UserError: there is no multiplier, or the images are too small for that many convolutions.
     """
 
     def __init__(
@@ -79,6 +79,8 @@ class ConvEnergy(_ConvStack):
         multipliers: Sequence[int],
         normalisation: Normalisation = "none",
     ) -> None:
+        if not multipliers:
+            raise UserError("a convolutional energy needs one multiplier or more")
         first, *rest = multipliers
         layers = [_Layer(width * first, 3, 1), *(_Layer(width * m, 4, 2) for m in rest)]
         super().__init__(channels, size, layers, normalisation)

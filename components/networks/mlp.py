@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from components.errors import UserError
 from components.networks.layers import ScalarHead, activation
 from components.networks.normalisation import Normalisation, normalise
 
@@ -47,6 +48,9 @@ class FullyConnectedEnergy(nn.Module):
             x / input_scale.
         nonlinearity: a name known to `layers.activation`.
         normalisation: of every layer: "none", "weight" or "spectral".
+
+    Raises:
+        UserError: there is no hidden layer, or a setting is unknown or out of its range.
     """
 
     def __init__(
@@ -58,6 +62,8 @@ class FullyConnectedEnergy(nn.Module):
         normalisation: Normalisation = "none",
     ) -> None:
         super().__init__()
+        if not hidden or input_scale <= 0.0:
+            raise UserError("an energy of points needs a hidden layer and a positive input scale")
         self.input_scale = input_scale
         self.body = nn.Sequential(
             mlp(dim, hidden[:-1], hidden[-1], nonlinearity), activation(nonlinearity)

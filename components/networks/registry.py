@@ -10,17 +10,21 @@ from typing import Any
 from torch import nn
 
 from components.errors import UserError
+from components.networks.classifier import Classifier
 from components.networks.dcgan import DCGANDecoder, DCGANEncoder
 from components.networks.energy_conv import ConvEnergy, StridedEnergy
+from components.networks.energy_residual import ResidualEnergy
 from components.networks.mlp import FullyConnectedEnergy, mlp
 
 KINDS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
     {
+        "classifier": Classifier,
         "conv-energy": ConvEnergy,
         "dcgan-decoder": DCGANDecoder,
         "dcgan-encoder": DCGANEncoder,
         "fully-connected-energy": FullyConnectedEnergy,
         "mlp": mlp,
+        "residual-energy": ResidualEnergy,
         "strided-energy": StridedEnergy,
     }
 )

@@ -1,0 +1,69 @@
+"""The small classifier whose features and labels serve the metrics."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from components.errors import UserError
+from components.networks.layers import centre
+
+FEATURES = 128
+
+
+class Classifier(nn.Module):
+    """A convolutional classifier of small images.
+
+    Stage i of `depth` is two 3×3 convolutions with width·2^(i−1) channels, each with batch norm and
+    ReLU, and a 2×2 maximum; then a fully connected layer to 128 features with ReLU, and one to the
+    logits.
+
+    Args:
+        channels: C, image channels.
+        size: side of the square images, pixels.
+        classes: K, number of classes.
+        width: channels of the first stage.
+        depth: number of stages, each of which halves the image.
+        dropout: fraction of features dropped before the logits in training.
+
+    Raises:
+        UserError: the images are too small for that depth.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: int,
+        classes: int,
+        width: int = 32,
+        depth: int = 2,
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        side = size // 2**depth
+        if side < 1:
+            raise UserError(f"a classifier of depth {depth} cannot take images of {size} pixels")
+        layers: list[nn.Module] = []
+        for stage in range(depth):
+            filters = width * 2**stage
+            for _ in range(2):
+                layers += [
+                    nn.Conv2d(channels, filters, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(filters),
+                    nn.ReLU(),
+                ]
+                channels = filters
+            layers.append(nn.MaxPool2d(2))
+        self.body = nn.Sequential(
+            *layers, nn.Flatten(), nn.Linear(channels * side**2, FEATURES), nn.ReLU()
+        )
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(FEATURES, classes))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Map images, float32 N×C×size×size in [0, 1], to N×128 features, 0 or more."""
+        features: Tensor = self.body(centre(images))
+        return features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images, float32 N×C×size×size in [0, 1], to N×K logits."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
