@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import copy
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -39,13 +40,14 @@ CLASSIFIER = "classifier"
 
 
 class Classifier(Protocol):
-    """An ``nn.Module`` that classifies images, which are float32, N×C×H×W, in [0, 1]."""
+    """An ``nn.Module`` that classifies images, in two parts."""
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Logits of the classes: float32, N×K."""
+    @property
+    def head(self) -> Callable[[Tensor], Tensor]:
+        """The last layers: features to logits of the classes, float32, N×K."""
 
     def features(self, images: Tensor) -> Tensor:
-        """Features under the last layer: float32, N×F."""
+        """Features of images (float32, N×C×H×W, in [0, 1]): float32, N×F."""
 
 
 class Features(NamedTuple):
@@ -122,8 +124,8 @@ class ClassifierExtractor(_TwoLayerExtractor):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Features and logits of uint8 images, N×C×H×W: N×F and N×K."""
-        x = to_unit(images)
-        return self._select(self.classifier.features(x), self.classifier(x))
+        features = self.classifier.features(to_unit(images))
+        return self._select(features, self.classifier.head(features))
 
 
 def register_extractors() -> None:
