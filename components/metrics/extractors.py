@@ -102,13 +102,12 @@ class ImagenetExtractor(_TwoLayerExtractor):
         # strict zip and strict loading (which checks shapes) keep a mismatch from going unseen.
         renamed = dict(zip(network.state_dict(), weights.values(), strict=True))
         network.load_state_dict(renamed)
-        self.network: Any = network.to(memory_format=torch.channels_last)
+        self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Features and logits of uint8 images, N×1×H×W or N×3×H×W: N×1280 and N×1000."""
         side = min(max(images.shape[-2], images.shape[-1], 32), 64)
         x = (as_rgb(resize(to_unit(images), side)) - 0.5) / 0.5
-        x = x.contiguous(memory_format=torch.channels_last)
         features = self.network.forward_head(self.network.forward_features(x), pre_logits=True)
         return self._select(features, self.network.get_classifier()(features))
 
@@ -178,7 +177,8 @@ def load_extractor(
         known = ", ".join((INCEPTION, IMAGENET, CLASSIFIER))
         raise UserError(f"unknown feature extractor '{name}'; known: {known}")
     extractor = create_feature_extractor(name, layers, cuda=False, verbose=False, **settings)
-    return extractor.to(device)
+    # On a CPU convolutions are up to twice as fast so.
+    return extractor.to(device=device, memory_format=torch.channels_last)
 
 
 def extract_features(images: Tensor, extractor: FeatureExtractorBase, batch_size: int) -> Features:
@@ -207,7 +207,7 @@ def extract_features(images: Tensor, extractor: FeatureExtractorBase, batch_size
     with torch.no_grad():
         for batch in images.split(batch_size):
             layers = extractor.convert_features_tuple_to_dict(
-                extractor(grey_or_rgb(batch.to(device)))
+                extractor(grey_or_rgb(batch.to(device, memory_format=torch.channels_last)))
             )
             features.append(layers[features_layer].cpu())
             logits.append(layers[logits_layer].cpu())
