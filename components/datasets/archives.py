@@ -42,7 +42,7 @@ def extract_deb(archive: Path, files: list[RawFile], member: str, folder: Path) 
 def extract_tgz(archive: Path, files: list[RawFile], member: str, folder: Path) -> None:
     """Take files out of a gzipped tar; arguments and errors as `extract_deb`."""
     with _damage_is_said(archive), gzip.open(archive, "rb") as stream:
-        _extract(stream, files, member, folder)
+        _extract(io.BufferedReader(stream), files, member, folder)
 
 
 def place_maybe_gzipped(stream: IO[bytes], gzipped: bool, file: RawFile, folder: Path) -> None:
@@ -56,7 +56,7 @@ def place_maybe_gzipped(stream: IO[bytes], gzipped: bool, file: RawFile, folder:
             place(stream, file, folder)
             return
         with gzip.open(stream, "rb") as unpacked:
-            place(unpacked, file, folder)
+            place(io.BufferedReader(unpacked), file, folder)
 
 
 def _extract(tar: IO[bytes], files: list[RawFile], member: str, folder: Path) -> None:
@@ -103,7 +103,7 @@ def _decompress(name: str, content: bytes) -> IO[bytes]:
         case "data.tar.xz":
             return lzma.open(packed)
         case "data.tar.gz":
-            return gzip.open(packed)
+            return io.BufferedReader(gzip.open(packed))
         case "data.tar.zst":
             return _unzstd(packed)
     raise SourceError(f"the Debian package's {name} is compressed in an unknown way")

@@ -23,7 +23,7 @@ class SourceError(Exception):
     """Why a source did not give a file; the next source may."""
 
 
-class _Interrupted(SourceError):
+class _PassingError(SourceError):
     """A failure that may pass: worth a second attempt."""
 
 
@@ -50,11 +50,11 @@ def download(
     opener = urllib.request.build_opener(redirects)
     try:
         _download_once(opener, url, path, limit, timeout)
-    except _Interrupted:
+    except _PassingError:
         time.sleep(_PAUSE)
         try:
             _download_once(opener, url, path, limit, timeout)
-        except _Interrupted as error:
+        except _PassingError as error:
             raise SourceError(f"{error} (tried twice)") from error
 
 
@@ -106,19 +106,19 @@ def _download_once(
                     target.write(block)
                     bar.update(len(block))
         if expected is not None and received != expected:
-            raise _Interrupted(
+            raise _PassingError(
                 f"{url}: the connection dropped at {received:,} of {expected:,} bytes"
             )
         os.replace(part, path)
     except urllib.error.HTTPError as error:
-        kind = _Interrupted if error.code >= 500 else SourceError
+        kind = _PassingError if error.code >= 500 else SourceError
         error.close()
         raise kind(f"{url}: HTTP status {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
-        raise _Interrupted(f"{url}: {_reason(error.reason)}") from error
+        raise _PassingError(f"{url}: {_reason(error.reason)}") from error
     except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
         of = "" if expected is None else f" of {expected:,}"
-        raise _Interrupted(f"{url}: {_reason(error)} after {received:,}{of} bytes") from error
+        raise _PassingError(f"{url}: {_reason(error)} after {received:,}{of} bytes") from error
     finally:
         part.unlink(missing_ok=True)
 

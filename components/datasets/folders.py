@@ -25,9 +25,9 @@ from components.datasets.shards import Block, RawSplit
 from components.errors import UserError
 
 _log = logging.getLogger(__name__)
-_SUFFIXES = frozenset(
-    ".avif .bmp .dib .gif .ico .j2k .jfif .jp2 .jpe .jpeg .jpg .pbm .pcx .pgm .png .pnm .ppm .tga "
-    ".tif .tiff .webp".split()
+_SUFFIXES = (
+    *(".avif", ".bmp", ".dib", ".gif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+    *(".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
 _BLOCK_IMAGES = 256
 
@@ -56,7 +56,7 @@ def pack_folder(entry: ImageFolderEntry, destination: Path) -> str:
     if not names:
         raise UserError(
             f"no image in {root}: it and the folders in it hold no file that ends in "
-            f"{', '.join(sorted(_SUFFIXES))}"
+            f"{', '.join(_SUFFIXES)}"
         )
     with tarfile.open(destination, "w", format=tarfile.PAX_FORMAT) as archive:
         for name in tqdm(names, desc="packing", unit=" images", dynamic_ncols=True):

