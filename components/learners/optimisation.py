@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from components.learners.parallel import average_gradients
 
@@ -118,8 +118,8 @@ class Updater:
     def _average(self, step: int) -> None:
         # Young averages forget faster, or they would remember the random initial weights.
         decay = min(self.ema, (1 + step) / (10 + step))
-        old = [p for p in self.average.parameters() if p.is_floating_point()]
-        new = [p for p in self.network.parameters() if p.is_floating_point()]
+        old: list[Tensor] = list(self.average.parameters())
+        new: list[Tensor] = list(self.network.parameters())
         torch._foreach_lerp_(old, new, 1.0 - decay)
         for kept, buffer in zip(self.average.buffers(), self.network.buffers(), strict=True):
             kept.copy_(buffer)

@@ -21,7 +21,8 @@ from components.learners.learner import Learner, Metrics, as_model_input
 from components.learners.optimisation import Schedule, Updater, gradient_norm
 from components.learners.parallel import average_tensors, broadcast_module
 from components.models.vaebm import VAEBM
-from components.networks.normalisation import SpectralRegulariser, initialise_from
+from components.networks.normalisation import initialise_from
+from components.networks.spectral import SpectralRegulariser
 from components.samplers.langevin import LangevinSettings
 from components.samplers.replay_buffer import ReplayBuffer
 
@@ -82,8 +83,12 @@ class TiltingLearner(Learner):
             clip_deviations=None,
             ema=0.0,
         )
-        self.spectral = SpectralRegulariser(self.model.energy) if settings.spectral_penalty else None
         self.generator = torch.Generator(device).manual_seed(seed)
+        self.spectral = (
+            SpectralRegulariser(self.model.energy, self.generator)
+            if settings.spectral_penalty
+            else None
+        )
         self._exported = VAEBM(model.base, self.updater.average, model.space)
 
     def prepare(self, batch: Batch) -> None:
@@ -141,9 +146,7 @@ class TiltingLearner(Learner):
     def _follow_likelihood(self, data: Tensor, step: int) -> Metrics:
         """One step along Eq. 4.17, with the chains' energies held near zero on average."""
         start = self.replay.draw(len(data), step, self.generator) if self.replay else None
-        chains = self.model.sample(
-            len(data), self.generator, self.settings.langevin, noise_z=start
-        )
+        chains = self.model.sample(len(data), self.generator, self.settings.langevin, noise_z=start)
         if self.replay:
             self.replay.push(chains.noise, self.generator)
         energy_data, energy_chain = self._energies(data, chains.items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +32,7 @@ def export_model(
         folder: where ``weights.safetensors`` and ``model.json`` go.
         description: what `build_model` needs.
         weights: the state dict.
-        story: how the model came to be (settings, kept step, identity), for the reader.
+        story: how the model came to be (stage, settings, kept step), for the reader.
     """
     save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS)
     content = {"model": description, **story}
@@ -52,6 +53,12 @@ def read_story(folder: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, KeyError, TypeError):
         raise UserError(f"{folder / MODEL} is not a model's JSON: make the model again") from None
     return dict(content)
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of an exported model's weights."""
+    with (folder / WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> nn.Module:

@@ -118,6 +118,22 @@ class VAE(nn.Module):
             total = torch.logaddexp(total, weights.logsumexp(dim=0))
         return total - math.log(samples)
 
+    @torch.no_grad()
+    def log_prob_given(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x) of points by plain Monte Carlo over shared samples of the prior, nats, N.
+
+        log 1/S Σ p(x|z_s): for points of few dimensions, unbiased (in p) everywhere, where the
+        encoder has never been too.
+
+        Args:
+            x: points, N×D; the likelihood must be Gaussian.
+            z: samples of the prior, S×L.
+        """
+        squared = torch.cdist(x, self.decoder(z)).square_()
+        scaled = squared.mul_(-0.5 * torch.exp(-2.0 * self.log_sigma))
+        log_norm = x.shape[1] * (0.5 * LOG_2PI + self.log_sigma)
+        return scaled.logsumexp(dim=1) - math.log(len(z)) - log_norm
+
     def transport(self, noise_z: Tensor, noise_x: Tensor | None = None) -> Tensor:
         """T of Eq. 4.18: items from standard normal noise.
 

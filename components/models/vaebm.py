@@ -60,9 +60,7 @@ class VAEBM(nn.Module):
         self.base.eval()
         return self
 
-    def noise(
-        self, count: int, generator: torch.Generator, noise_z: Tensor | None = None
-    ) -> State:
+    def noise(self, count: int, generator: torch.Generator, noise_z: Tensor | None = None) -> State:
         """Standard normal start of chains.
 
         Args:
@@ -83,7 +81,9 @@ class VAEBM(nn.Module):
 
     def transport(self, noise: State) -> Tensor:
         """Items of noise, N×shape (T of Eq. 4.18)."""
-        return self.base.transport(*noise) if isinstance(noise, tuple) else self.base.transport(noise)
+        return (
+            self.base.transport(*noise) if isinstance(noise, tuple) else self.base.transport(noise)
+        )
 
     def noise_potential(self, noise: State) -> Tensor:
         """-log h(ε) up to a constant, N: f(T(ε)) + ½‖ε‖² (Eq. 4.19)."""

@@ -10,7 +10,6 @@ import hashlib
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 

@@ -114,9 +114,7 @@ def forget(job: Job, storage: Path) -> None:
     shutil.rmtree(storage / job.run_name, ignore_errors=True)
 
 
-def work(
-    job: Mapping[str, Any], place: Place, store: CheckpointStore, reporter: Reporter
-) -> None:
+def work(job: Mapping[str, Any], place: Place, store: CheckpointStore, reporter: Reporter) -> None:
     """What each worker does, with Ray or without: train, then keep the exported weights."""
     saved = store.load()
     if saved is not None and "weights" in saved:

@@ -25,6 +25,9 @@ from pipelines.runtime.settings import Runtime
 
 MODEL_TAG = "symbiosis.model"
 IDENTITY_TAG = "symbiosis.identity"
+"""Hash of all that a training depends on (see `identity`)."""
+WEIGHTS_TAG = "symbiosis.weights"
+"""SHA-256 of the exported weights: how evaluation finds the model's row."""
 CHUNK = 1000
 PARAM_CHUNK = 100
 
@@ -52,29 +55,27 @@ class Tracker:
                 "runtime.tracking_uri to null"
             ) from None
 
-    def row(self, model: str, identity: str, tags: Mapping[str, str]) -> Row:
-        """The row of a model made by one training, made now if it is not there.
+    def row(self, model: str, key: Mapping[str, str], tags: Mapping[str, str]) -> Row:
+        """The row of a model, made now if it is not there.
 
         Args:
             model: name of the model.
-            identity: hash of all that its training depends on.
+            key: the tag, one of `IDENTITY_TAG` and `WEIGHTS_TAG`, that tells this row from others
+                of the same name, with its value.
             tags: stage, data set, family and the like, set on a new row.
         """
-        found = self._find(model, identity)
+        found = self._find({MODEL_TAG: model, **key})
         if found is not None:
             return Row(self.client, found.info.run_id)
-        own = {MODEL_TAG: model, IDENTITY_TAG: identity, "git.commit": _commit(), **tags}
+        own = {MODEL_TAG: model, "git.commit": _commit(), **key, **tags}
         run = self.client.create_run(
             self.experiment, run_name=model, tags=own, start_time=int(time.time() * 1000)
         )
         return Row(self.client, run.info.run_id)
 
-    def _find(self, model: str, identity: str) -> Run | None:
-        runs = self.client.search_runs(
-            [self.experiment],
-            f"tags.`{MODEL_TAG}` = '{model}' and tags.`{IDENTITY_TAG}` = '{identity}'",
-            max_results=1,
-        )
+    def _find(self, tags: Mapping[str, str]) -> Run | None:
+        query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+        runs = self.client.search_runs([self.experiment], query, max_results=1)
         return runs[0] if runs else None
 
     def _experiment(self, name: str, root: Path) -> str:

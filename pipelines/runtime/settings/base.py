@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from components.errors import UserError
 
 Entry = TypeVar("Entry")
+_ABSENT = object()
 Count = Annotated[int, Field(ge=1)]
 """A number of things, at least one."""
 Amount = Annotated[int, Field(ge=0)]
@@ -61,15 +62,19 @@ def _path_in_file(location: tuple[int | str, ...], content: Any) -> str:
     here = content
     for position, part in enumerate(location):
         last = position == len(location) - 1
-        if isinstance(here, Mapping) and part in here:
+        found = _children(here).get(part, _ABSENT)
+        if found is not _ABSENT:
             keys.append(str(part))
-            here = here[part]
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
-            keys.append(str(part))
-            here = here[part]
+            here = found
         elif last and isinstance(here, Mapping):
             keys.append(str(part))
     return ".".join(keys) or "the whole file"
+
+
+def _children(value: Any) -> Mapping[int | str, Any]:
+    if isinstance(value, list):
+        return dict(enumerate(value))
+    return value if isinstance(value, Mapping) else {}
 
 
 def _complaint(error: ErrorDetails) -> str:

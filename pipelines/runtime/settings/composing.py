@@ -9,6 +9,8 @@ from pydantic import Field
 from pipelines.runtime.settings.base import Amount, Count, NonNegative, Positive, Settings, Share
 from pipelines.runtime.settings.training import Optimiser, Plan
 
+Normalisation = Literal["none", "weight", "spectral"]
+
 
 class Langevin(Settings):
     """Langevin dynamics: state - step_size/2 · gradient + √(step_size · temperature) · noise."""
@@ -42,25 +44,34 @@ class FullyConnectedEnergyNetwork(Settings):
     kind: Literal["fully-connected"]
     hidden: list[Count]
     input_scale: Positive  # points are divided by this
+    normalisation: Normalisation
 
 
 class ConvEnergyNetwork(Settings):
-    """Plain convolutions with Swish, flatten, one linear layer (the kind of Table 5.2)."""
+    """Convolutions with Swish, flatten, one linear layer (Table 5.2)."""
 
     kind: Literal["conv"]
-    channels: list[Count]
-    kernels: list[Count]
-    strides: list[Count]
-    normalisation: Literal["none", "weight", "spectral"]
+    width: Count  # filters, nf of the table
+    multipliers: list[Count]  # of the width, one a layer; the first has stride 1, the others 2
+    normalisation: Normalisation
+
+
+class StridedEnergyNetwork(Settings):
+    """As `conv`, every layer strided: a fraction of the work."""
+
+    kind: Literal["strided"]
+    filters: list[Count]  # one a layer
+    kernel: Count  # pixels
+    stride: Count  # pixels, of every layer
+    normalisation: Normalisation
 
 
 class ResidualEnergyNetwork(Settings):
     """Residual blocks with Swish, global sum pooling, one linear layer (Table 4.9)."""
 
     kind: Literal["residual"]
-    layout: Literal["cifar10", "celeba64", "lsun64", "celebahq256", "small"]
-    width: Count  # channels of the first layer; the layout's other layers scale with it
-    normalisation: Literal["none", "weight", "spectral"]
+    layout: str | list[str]  # a name of components.networks.energy_residual, or its rows
+    normalisation: Normalisation
 
 
 class LastSelect(Settings):
@@ -83,9 +94,7 @@ class EnergyDistanceSelect(Settings):
     count: Count  # samples drawn at each validation
 
 
-Select = Annotated[
-    LastSelect | FrechetSelect | EnergyDistanceSelect, Field(discriminator="kind")
-]
+Select = Annotated[LastSelect | FrechetSelect | EnergyDistanceSelect, Field(discriminator="kind")]
 
 
 class VAEBMCompose(Settings):
@@ -96,7 +105,10 @@ class VAEBMCompose(Settings):
     data: str
     seed: Amount
     energy: Annotated[
-        FullyConnectedEnergyNetwork | ConvEnergyNetwork | ResidualEnergyNetwork,
+        FullyConnectedEnergyNetwork
+        | ConvEnergyNetwork
+        | StridedEnergyNetwork
+        | ResidualEnergyNetwork,
         Field(discriminator="kind"),
     ]
     space: Literal["noise", "data"]  # chains over (ε_x, ε_z), Eq. 4.19, or over (x, z)

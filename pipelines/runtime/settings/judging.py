@@ -74,7 +74,7 @@ class ImageEvaluate(Settings):
     data: str
     outsiders: Outsiders
     ood_count: Count  # images of each set whose log-density is compared
-    elbo_samples: Count  # posterior samples of the base's bound
+    bound_samples: Count  # posterior samples of the base's bound (K)
 
 
 Evaluate = Annotated[PointEvaluate | ImageEvaluate, Field(discriminator="kind")]

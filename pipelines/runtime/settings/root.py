@@ -35,7 +35,7 @@ class Params(Settings):
     compose: dict[str, Compose] = Field(default_factory=dict)
     sample: dict[str, Sample] = Field(default_factory=dict)
     evaluate: dict[str, Evaluate] = Field(default_factory=dict)
-    report: Report | None = None
+    report: dict[str, Report] = Field(default_factory=dict)
 
 
 def load_params(path: Path) -> Params:

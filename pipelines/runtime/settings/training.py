@@ -68,7 +68,6 @@ class DCGANNetwork(Settings):
     kind: Literal["dcgan"]
     width: Count  # channels of the layer nearest to the image; doubled by each next one
     depth: Count  # layers of stride 2
-    hidden: Amount  # units of a fully connected layer beside the latent; 0: none
     batch_norm: bool
 
 

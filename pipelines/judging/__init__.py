@@ -1,0 +1,1 @@
+"""What the evaluate stage does for each kind of data: gathers arrays, calls metrics and plots."""

@@ -1,0 +1,136 @@
+"""Judge a model of images: distances from data, detection of what is not data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from components.datasets.shards import read_split
+from components.images import as_rgb, quantise, resize, to_unit
+from components.learners.learner import as_model_input
+from components.metrics.extractors import Classifier, extract_features
+from components.metrics.fidelity import judge_fidelity
+from components.metrics.ood import ood_scores, probes
+from components.models.export import load_model
+from components.models.vae import VAE
+from components.models.vaebm import VAEBM
+from components.plots.grids import image_grid, save_png
+from components.plots.histograms import score_histogram
+from pipelines.judging.references import load_extractors, read_reference
+from pipelines.runtime.progress import ProgressDisplay
+from pipelines.runtime.settings import ImageEvaluate, ImageFeatures
+
+SEED = 0
+ROWS = 500
+SHOWN, COLUMNS = 100, 10
+
+
+def judge_images(
+    model: nn.Module,
+    settings: ImageEvaluate,
+    features: ImageFeatures,
+    samples: Path,
+    folder: Path,
+) -> dict[str, Any]:
+    """All figures of a model of images, and its pictures.
+
+    Args:
+        model: `VAE` or `VAEBM`.
+        settings: the entry of params.yaml.
+        features: the data set's entry of the features section.
+        samples: folder of the draws.
+        folder: where pictures go.
+
+    Returns:
+        Flat figures.
+    """
+    device = next(model.parameters()).device
+    draws = [torch.from_numpy(np.load(file)) for file in sorted(samples.glob("draw-*.npy"))]
+    figures = _distances(draws, settings.data, features, device)
+    scores = _log_densities(model, settings, device)
+    figures |= _detection(scores, model, settings)
+    arrays: dict[str, Any] = {name: score.numpy() for name, score in scores.items()}
+    np.savez(folder / "ood.npz", **arrays)
+    train_and_test = {name: scores[name].numpy() for name in ("train", "test")}
+    score_histogram(train_and_test, "log p(x) + constant, nats").savefig(folder / "likelihood.png")
+    others = {name: score.numpy() for name, score in scores.items() if name != "train"}
+    score_histogram(others, "log p(x) + constant, nats").savefig(folder / "ood.png")
+    save_png(image_grid(draws[0][:SHOWN], COLUMNS), folder / "samples.png")
+    return figures
+
+
+def _distances(
+    draws: list[Tensor], data: str, settings: ImageFeatures, device: torch.device
+) -> dict[str, Any]:
+    """Distances of each extractor, features computed once for each draw."""
+    folder = Path("models/features") / data
+    extractors = load_extractors(settings, cast(Classifier, load_model(folder, device)), device)
+    display, done = ProgressDisplay("features", "draws"), 0
+    figures: dict[str, Any] = {"count": len(draws[0]), "draws": len(draws)}
+    for name, extractor in extractors.items():
+        found = []
+        for draw in draws:
+            found.append(extract_features(draw, extractor, ROWS))
+            done += 1
+            display.show(done, len(draws) * len(extractors), name)
+        real, train = (read_reference(folder, name, split) for split in ("test", "train"))
+        figures |= judge_fidelity(name, found, real, SEED, train).flat()
+    display.close()
+    return figures
+
+
+def _log_densities(
+    model: nn.Module, settings: ImageEvaluate, device: torch.device
+) -> dict[str, Tensor]:
+    """log p(x) up to a constant of the data's images and of what is none of it."""
+    shards = Path("data/shards")
+    test = read_split(shards / settings.data, "test").x[: settings.ood_count]
+    sets = {
+        "test": test,
+        "train": read_split(shards / settings.data, "train").x[: settings.ood_count],
+    }
+    for name in (settings.outsiders.near, settings.outsiders.far):
+        other = read_split(shards / name, "test").x[: settings.ood_count]
+        sets[name] = like(other, test)
+    sets |= probes(test, torch.Generator().manual_seed(SEED))
+    bounded = cast(VAE | VAEBM, model)
+    generator = torch.Generator(device).manual_seed(SEED)
+    return {
+        name: torch.cat(
+            [
+                bounded.log_prob_bound(
+                    as_model_input(part, device), settings.bound_samples, generator
+                ).cpu()
+                for part in images.split(ROWS)
+            ]
+        )
+        for name, images in sets.items()
+    }
+
+
+def _detection(
+    scores: dict[str, Tensor], model: nn.Module, settings: ImageEvaluate
+) -> dict[str, Any]:
+    energy = " - f(x)" if isinstance(model, VAEBM) else ""
+    figures: dict[str, Any] = {
+        "ood_positive": "in-distribution test images",
+        "ood_score": f"log p_vae(x){energy} + constant, bound of K = {settings.bound_samples}",
+        "ood_count": settings.ood_count,
+    }
+    for name in scores.keys() - {"test", "train"}:
+        found = ood_scores(scores["test"], scores[name])
+        figures |= {f"{key}_{name}": found[key] for key in ("auroc", "aupr", "fpr95")}
+        figures[f"ood_count_{name}"] = found["out_count"]
+    return dict(sorted(figures.items()))
+
+
+def like(images: Tensor, model: Tensor) -> Tensor:
+    """Images in the shape of others: resized, grey repeated or colours averaged; uint8 N×C×H×W."""
+    moved = resize(to_unit(images), model.shape[-1])
+    if model.shape[1] == 1:
+        moved = moved.mean(dim=1, keepdim=True)
+    return quantise(as_rgb(moved) if model.shape[1] == 3 else moved)

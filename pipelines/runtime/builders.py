@@ -1,0 +1,33 @@
+"""From settings to the arguments of components."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.learners.optimisation import Schedule
+from components.samplers.langevin import LangevinSettings
+from pipelines.runtime.settings import Langevin, Optimiser
+
+
+def schedule_of(optimiser: Optimiser, steps: int) -> Schedule:
+    """The learning rate over a training of so many steps."""
+    return Schedule(optimiser.learning_rate, optimiser.warmup_steps, optimiser.decay, steps)
+
+
+def updater_arguments(optimiser: Optimiser) -> dict[str, Any]:
+    """What `components.learners.optimisation.Updater` takes beside network and schedule."""
+    return optimiser.model_dump(
+        include={"betas", "weight_decay", "clip_deviations", "ema"},
+    )
+
+
+def langevin_of(settings: Langevin) -> LangevinSettings:
+    """The chain that the settings describe."""
+    return LangevinSettings(
+        steps=settings.steps,
+        step_size=settings.step_size,
+        noise_scale=settings.noise_scale,
+        temperature=settings.temperature,
+        metropolis=settings.metropolis,
+        autocast="bfloat16" if settings.precision == "bfloat16" else None,
+    )

@@ -1,0 +1,158 @@
+"""What the stages that train have in common: launch, export, figures, tracking."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from components.models.build import Description, build_model
+from components.models.export import MODEL, WEIGHTS, export_model, load_model, weights_digest
+from pipelines.runtime.identity import identity
+from pipelines.runtime.launch import Job, forget, run_training
+from pipelines.runtime.loop import Outcome
+from pipelines.runtime.outputs import whole_folder, write_json, write_text
+from pipelines.runtime.settings import Params, Plan, Settings
+from pipelines.runtime.tracking import IDENTITY_TAG, WEIGHTS_TAG, Tracker
+
+STORAGE = Path(".ray")
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training stage's entry, resolved.
+
+    Attributes:
+        stage: of the DAG.
+        name: of the model.
+        settings: the entry of params.yaml.
+        plan: its length and rhythm.
+        seed: of the training.
+        model: description of the exported model.
+        inputs: folders that the training reads, by the name that the builder knows them by.
+        target: folder of the exported model.
+        tags: data set, family, base and the like, for MLflow.
+        extras: adds files to the exported model's folder and returns further figures.
+    """
+
+    stage: str
+    name: str
+    settings: Settings
+    plan: Plan
+    seed: int
+    model: Description
+    inputs: Mapping[str, Path]
+    target: Path
+    tags: Mapping[str, str]
+    extras: Callable[[Path, nn.Module], Mapping[str, float]] | None = None
+
+
+def train_and_export(training: Training, params: Params) -> Outcome:
+    """Train a model, export it, write its curves and figures, log all of it to MLflow.
+
+    Outputs: the exported model in ``training.target``, ``metrics/STAGE/NAME.json``,
+    ``plots/STAGE/NAME/{training,validation}.csv``.
+    """
+    root = Path.cwd()
+    settings = training.settings.model_dump(mode="json")
+    key = identity(settings, _fingerprints(training.inputs), training.stage)
+    tracker = Tracker(params.runtime, root)
+    row = tracker.row(
+        training.name,
+        {IDENTITY_TAG: key},
+        {"dvc.stage": f"{training.stage}@{training.name}", **training.tags},
+    )
+    row.settings(settings)
+    job = Job(
+        name=training.name,
+        stage=training.stage,
+        builder=f"pipelines.stages.{training.stage}:build",
+        description={
+            "settings": settings,
+            "model": training.model,
+            **{name: str(path.resolve()) for name, path in training.inputs.items()},
+        },
+        plan=training.plan,
+        seed=training.seed,
+        identity=key,
+    )
+    storage = (root / STORAGE).resolve()
+    started = time.monotonic()
+    try:
+        trained = run_training(job, params.runtime, storage, row)
+    except BaseException:
+        row.end("FAILED")
+        raise
+    outcome = trained.outcome
+    figures = _figures(training.model, outcome, time.monotonic() - started)
+    with whole_folder(training.target) as folder:
+        story = {
+            "stage": training.stage,
+            "name": training.name,
+            "settings": settings,
+            "kept_step": outcome.kept_step,
+        }
+        export_model(folder, training.model, trained.weights, story)
+        if training.extras is not None:
+            figures |= training.extras(folder, load_model(folder))
+    plots = root / "plots" / training.stage / training.name
+    with whole_folder(plots) as folder:
+        _write_curves(folder, outcome.history)
+    write_json(root / "metrics" / training.stage / f"{training.name}.json", figures)
+    row.figures(figures)
+    row.artifacts(training.target, "model")
+    row.artifacts(plots, "curves")
+    row.tags(
+        {
+            WEIGHTS_TAG: weights_digest(training.target),
+            "rolled_back": "; ".join(f"step {s}: {why}" for s, why in outcome.rollbacks),
+        }
+    )
+    row.end()
+    forget(job, storage)
+    return outcome
+
+
+def _fingerprints(inputs: Mapping[str, Path]) -> list[Path]:
+    """The small files of the inputs that say what all their bytes are."""
+    marks = ("manifest.json", MODEL, WEIGHTS)
+    found = [path / mark for path in inputs.values() for mark in marks]
+    return [file for file in found if file.is_file()]
+
+
+def _figures(model: Description, outcome: Outcome, seconds: float) -> dict[str, Any]:
+    parameters = sum(p.numel() for p in build_model(model).parameters())
+    figures: dict[str, Any] = {
+        "steps": outcome.step,
+        "kept_step": outcome.kept_step,
+        "rollbacks": len(outcome.rollbacks),
+        "seconds": round(seconds, 1),
+        "parameters": parameters,
+    }
+    if outcome.kept_score is not None:
+        figures["kept_score"] = outcome.kept_score
+    return figures
+
+
+def _write_curves(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Rows with the columns of the first row are the training's, the others the validation's."""
+    training_columns = list(history[0])
+    training = [row for row in history if list(row) == training_columns]
+    validation = [row for row in history if list(row) != training_columns]
+    write_text(folder / "training.csv", _csv(training))
+    write_text(folder / "validation.csv", _csv(validation))
+
+
+def _csv(rows: Sequence[Mapping[str, float]]) -> str:
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
+    return text.getvalue()

@@ -1,0 +1,59 @@
+"""Judge a model: evaluate.NAME of the settings, to metrics/evaluate/NAME.json.
+
+Points: likelihood against the truth, modes, pictures of the densities. Images: distances of the
+samples from the test images, detection of what is not data. The figures go to the model's row in
+MLflow too.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from components.models.export import load_model, weights_digest
+from pipelines.judging.images import judge_images
+from pipelines.judging.points import judge_points
+from pipelines.runtime.cli import run_stage
+from pipelines.runtime.outputs import whole_folder, write_json
+from pipelines.runtime.settings import Params, entry
+from pipelines.runtime.tracking import WEIGHTS_TAG, Tracker
+
+
+def main(name: str, params: Params) -> None:
+    """Run the stage for one model."""
+    settings = entry(params.evaluate, "evaluate", name)
+    torch.set_num_threads(params.runtime.threads)
+    device = torch.device("cuda" if params.runtime.gpu else "cpu")
+    model, samples = load_model(Path("models") / name, device), Path("samples") / name
+    sampling = json.loads((samples / "sampling.json").read_text())
+    plots = Path("plots/evaluate") / name
+    with whole_folder(plots) as folder:
+        if settings.kind == "points":
+            figures = judge_points(model, settings, samples, folder)
+        else:
+            features = entry(params.features, "features", settings.data)
+            assert features.kind == "images"
+            figures = judge_images(model, settings, features, samples, folder)
+    figures["nfe"] = sampling["nfe"]
+    unit = "points" if settings.kind == "points" else "images"
+    figures[f"seconds_per_1000_{unit}"] = sampling["seconds_per_1000"]
+    write_json(Path("metrics/evaluate") / f"{name}.json", figures)
+    _track(name, params, figures, plots, samples)
+
+
+def _track(
+    name: str, params: Params, figures: dict[str, float], plots: Path, samples: Path
+) -> None:
+    weights = weights_digest(Path("models") / name)
+    tracker = Tracker(params.runtime, Path.cwd())
+    row = tracker.row(name, {WEIGHTS_TAG: weights}, {"dvc.stage": f"evaluate@{name}"})
+    row.figures({key: value for key, value in figures.items() if isinstance(value, int | float)})
+    row.artifacts(plots, "evaluation")
+    row.artifacts(samples / "sampling.json", "samples")
+    row.end()
+
+
+if __name__ == "__main__":
+    run_stage(__doc__, main)

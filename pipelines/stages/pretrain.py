@@ -1,0 +1,102 @@
+"""Train a base: pretrain.NAME of the settings, from the shards to models/NAME.
+
+Writes models/NAME (weights and settings), metrics/pretrain/NAME.json, plots/pretrain/NAME/*.csv.
+A killed training goes on from its last checkpoint when the stage is started again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from components.datasets.loading import open_batches, split_validation
+from components.datasets.shards import Manifest, read_split
+from components.learners.elbo import ELBOLearner
+from components.learners.learner import as_model_input
+from components.models.build import Description, seeded
+from components.models.vae import VAE
+from pipelines.runtime.builders import schedule_of, updater_arguments
+from pipelines.runtime.cli import run_stage
+from pipelines.runtime.launch import Place
+from pipelines.runtime.loop import Task, Validation, stream_seed
+from pipelines.runtime.pictures import picture_of
+from pipelines.runtime.settings import Params, VAEPretrain, entry
+from pipelines.runtime.stage import Training, train_and_export
+
+VALIDATION_ROWS = 1000
+SHOWN = 64
+
+
+def main(name: str, params: Params) -> None:
+    """Run the stage for one entry."""
+    settings = entry(params.pretrain, "pretrain", name)
+    shards = Path("data/shards") / settings.data
+    training = Training(
+        stage="pretrain",
+        name=name,
+        settings=settings,
+        plan=settings.plan,
+        seed=settings.seed,
+        model=describe(settings, Manifest.load(shards)),
+        inputs={"shards": shards},
+        target=Path("models") / name,
+        tags={"dataset": settings.data, "family": "base", "kind": settings.kind},
+    )
+    train_and_export(training, params)
+
+
+def describe(settings: VAEPretrain, manifest: Manifest) -> Description:
+    """What `components.models.build` needs to make the model."""
+    return {
+        "kind": settings.kind,
+        "shape": list(manifest.shape),
+        "latent": settings.latent,
+        "likelihood": settings.likelihood,
+        "network": settings.network.model_dump(),
+    }
+
+
+def build(description: dict[str, Any], place: Place) -> Task:
+    """Make a worker's part of the training (see `pipelines.runtime.launch`)."""
+    settings = VAEPretrain.model_validate(description["settings"])
+    shards, plan = Path(description["shards"]), settings.plan
+    learner = ELBOLearner(
+        cast(VAE, seeded(description["model"], settings.seed)),
+        settings.beta,
+        schedule_of(settings.optimiser, plan.steps),
+        updater_arguments(settings.optimiser),
+        stream_seed(settings.seed, place.rank, 0),
+        place.device,
+    )
+    batches = open_batches(
+        shards,
+        "train",
+        plan.batch_size,
+        settings.seed,
+        place.rank,
+        place.world_size,
+        place.memory_limit_mb * 1_000_000,
+        exclude_last=plan.validation_count,
+    )
+    held_out = split_validation(read_split(shards, "train"), plan.validation_count)[1].x
+
+    @torch.no_grad()
+    def validate(model: nn.Module, step: int) -> Validation:
+        vae = cast(VAE, model)
+        generator = torch.Generator(place.device).manual_seed(settings.seed)
+        bounds = [
+            vae.bound(as_model_input(part, place.device), generator).elbo
+            for part in held_out.split(VALIDATION_ROWS)
+        ]
+        elbo = torch.cat(bounds).mean().item()
+        picture = picture_of(vae.sample(SHOWN, generator))
+        return Validation({"validation_elbo": elbo}, score=-elbo, picture=picture)
+
+    return Task(learner, batches, validate)
+
+
+if __name__ == "__main__":
+    run_stage(__doc__, main)

@@ -1,0 +1,162 @@
+"""Draw samples from a model: sample.NAME of the settings, from models/NAME to samples/NAME.
+
+Writes draw-I.npy for each draw (uint8 images or float32 points), chain.npy for a composition (what
+its chains looked like on the way), sampling.json (how they were drawn), and
+metrics/sample/NAME.json (NFE, seconds).
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from components.errors import UserError
+from components.images import quantise
+from components.models.export import load_model, read_story
+from components.models.vae import VAE
+from components.models.vaebm import VAEBM
+from pipelines.runtime.builders import langevin_of
+from pipelines.runtime.cli import run_stage
+from pipelines.runtime.loop import stream_seed
+from pipelines.runtime.outputs import whole_folder, write_json
+from pipelines.runtime.progress import ProgressDisplay
+from pipelines.runtime.settings import Langevin, Params, Sample, entry
+
+CHAINS_SHOWN = 10
+
+
+def main(name: str, params: Params) -> None:
+    """Run the stage for one model."""
+    settings = entry(params.sample, "sample", name)
+    folder = Path("models") / name
+    check_settings(name, folder, params)
+    torch.set_num_threads(params.runtime.threads)
+    device = torch.device("cuda" if params.runtime.gpu else "cpu")
+    model = load_model(folder, device)
+    display = ProgressDisplay(f"sample {name}", "items")
+    facts: dict[str, Any] = {}
+    with whole_folder(Path("samples") / name) as target:
+        acceptance, started = [], time.monotonic()
+        for draw in range(settings.draws):
+            items, accepted = draw_items(model, settings, draw, device, display)
+            np.save(target / f"draw-{draw}.npy", items.numpy())
+            acceptance.append(accepted)
+        seconds = time.monotonic() - started
+        total = settings.draws * settings.count
+        facts = {
+            "count": settings.count,
+            "draws": settings.draws,
+            "nfe": network_evaluations(model, settings),
+            "seconds_per_1000": round(1000.0 * seconds / total, 4),
+        }
+        if acceptance[0] is not None:
+            facts["acceptance_rate"] = float(np.mean([a for a in acceptance if a is not None]))
+        chain_steps = _write_chain(model, settings, target, device)
+        write_json(
+            target / "sampling.json", {**facts, "seed": settings.seed, "chain_steps": chain_steps}
+        )
+    display.close()
+    write_json(Path("metrics/sample") / f"{name}.json", facts)
+
+
+def check_settings(name: str, folder: Path, params: Params) -> None:
+    """Refuse a model that was trained by other settings than those of params.yaml.
+
+    Raises:
+        UserError: the settings differ; names the first that does.
+    """
+    story = read_story(folder)
+    trained = {**params.pretrain, **params.compose}
+    if name not in trained:
+        return
+    now = _flat(trained[name].model_dump(mode="json"))
+    then = _flat(story["settings"])
+    for key in sorted(now.keys() | then.keys()):
+        if now.get(key) != then.get(key):
+            raise UserError(
+                f"{folder} was exported by other settings: {story['stage']}.{name}.{key} was "
+                f"{then.get(key)!r}, is {now.get(key)!r}; run dvc repro {story['stage']}@{name}"
+            )
+
+
+def draw_items(
+    model: nn.Module,
+    settings: Sample,
+    draw: int,
+    device: torch.device,
+    display: ProgressDisplay | None = None,
+) -> tuple[Tensor, float | None]:
+    """One draw, by a random stream of its own.
+
+    Returns:
+        Items as stored (uint8 images, float32 points) on the CPU, and the mean acceptance rate of
+        Metropolis chains.
+    """
+    generator = torch.Generator(device).manual_seed(stream_seed(settings.seed, draw, 0))
+    parts: list[Tensor] = []
+    rates: list[float] = []
+    done = draw * settings.count
+    for first in range(0, settings.count, settings.batch_size):
+        count = min(settings.batch_size, settings.count - first)
+        if isinstance(model, VAEBM):
+            chain = langevin_of(_chain_settings(settings))
+            samples = model.sample(count, generator, chain)
+            parts.append(stored(samples.items))
+            if samples.acceptance is not None:
+                rates.append(samples.acceptance.mean().item())
+        else:
+            parts.append(stored(cast(VAE, model).sample(count, generator)))
+        done += count
+        if display is not None:
+            display.show(done, settings.draws * settings.count)
+    return torch.cat(parts), float(np.mean(rates)) if rates else None
+
+
+def stored(items: Tensor) -> Tensor:
+    """Items as they are kept: uint8 images, float32 points, on the CPU."""
+    return (quantise(items) if items.dim() == 4 else items.float()).cpu()
+
+
+def network_evaluations(model: nn.Module, settings: Sample) -> int:
+    """Network evaluations behind one sample: one pass of a base, the steps of a chain."""
+    return _chain_settings(settings).steps if isinstance(model, VAEBM) else 1
+
+
+def _chain_settings(settings: Sample) -> Langevin:
+    if settings.langevin is None:
+        raise UserError("a composition is sampled by a chain: give sample.NAME.langevin a value")
+    return settings.langevin
+
+
+def _write_chain(
+    model: nn.Module, settings: Sample, target: Path, device: torch.device
+) -> list[int]:
+    """Keep what some chains looked like at evenly spaced steps; says which steps."""
+    if not isinstance(model, VAEBM) or settings.chain_states == 0:
+        return []
+    chain = langevin_of(_chain_settings(settings))
+    steps = np.unique(np.linspace(0, chain.steps, settings.chain_states).round().astype(int))
+    generator = torch.Generator(device).manual_seed(stream_seed(settings.seed, settings.draws, 0))
+    shown = CHAINS_SHOWN if len(model.base.shape) == 3 else 1000
+    samples = model.sample(shown, generator, chain, keep=steps.tolist())
+    states = torch.stack([stored(items) for items in samples.along])
+    np.save(target / "chain.npy", states.numpy())
+    return [int(step) for step in steps]
+
+
+def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(settings, dict):
+        return {prefix.rstrip("."): settings}
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.")
+    return flat
+
+
+if __name__ == "__main__":
+    run_stage(__doc__, main)
