@@ -55,7 +55,7 @@ class Manifest:
         try:
             fields = json.loads(path.read_text())
             splits = {
-                split: tuple(Shard(str(s["name"]), int(s["count"]), s["sha256"]) for s in shards)
+                split: tuple(Shard(_plain(s["name"]), int(s["count"]), s["sha256"]) for s in shards)
                 for split, shards in fields["splits"].items()
             }
             return cls(
@@ -97,6 +97,12 @@ class Manifest:
     def count(self, split: str) -> int:
         """Return the number of items of a split."""
         return sum(shard.count for shard in self.shards(split))
+
+
+def _plain(name: str) -> str:
+    if Path(name).name != name:
+        raise ValueError("a shard outside the folder")
+    return name
 
 
 def remedy(folder: Path) -> str:

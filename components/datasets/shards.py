@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import math
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -200,17 +201,22 @@ def rechunk(blocks: Iterable[Block], size: int) -> Iterator[Block]:
 def _write_split(
     folder: Path, split: str, chunks: Iterable[Block], chunks_per_shard: int
 ) -> tuple[Shard, ...]:
-    counts: dict[str, int] = {}
-    pattern = str(folder.absolute()).replace("%", "%%") + f"/{split}-%05d.tar"
-    with wds.ShardWriter(pattern, maxcount=chunks_per_shard, verbose=0, mtime=0) as writer:
-        for index, (x, labels) in enumerate(chunks):
-            sample = {"__key__": f"{split}-{index:06d}", "x.npy": _to_npy(x)}
-            if labels is not None:
-                sample["labels.npy"] = _to_npy(labels.astype(np.int64))
-            writer.write(sample)
-            shard_name = Path(writer.fname).name
-            counts[shard_name] = counts.get(shard_name, 0) + len(x)
-    return tuple(Shard(name, count, _sha256(folder / name)) for name, count in counts.items())
+    shards: list[Shard] = []
+    numbered = enumerate(chunks)
+    for number, members in itertools.groupby(numbered, lambda pair: pair[0] // chunks_per_shard):
+        path = folder / f"{split}-{number:05d}.tar"
+        count = 0
+        # webdataset's own ShardWriter leaves the file open when the disk is full. A fixed
+        # modification time makes the bytes depend on the content alone.
+        with path.open("wb") as stream, wds.TarWriter(stream, mtime=0) as writer:
+            for index, (x, labels) in members:
+                sample = {"__key__": f"{split}-{index:06d}", "x.npy": _to_npy(x)}
+                if labels is not None:
+                    sample["labels.npy"] = _to_npy(labels.astype(np.int64))
+                writer.write(sample)
+                count += len(x)
+        shards.append(Shard(path.name, count, _sha256(path)))
+    return tuple(shards)
 
 
 def _checked(
