@@ -17,8 +17,8 @@ class Classifier(nn.Module):
     ReLU, and a 2×2 maximum; then a fully connected layer to 128 features with ReLU, and one to the
     logits.
 
-    With the defaults, Adam at a one-cycle rate of at most 3e-3, batches of 128 and uniform shuffling
-    reach 92 % of Fashion-MNIST's test images after 1,400 steps and 99 % of MNIST's after 940.
+    With the defaults, Adam at a one-cycle learning rate of at most 3e-3 and batches of 128 reach
+    92 % on Fashion-MNIST's test images after 1,400 steps, and 99 % on MNIST's after 940.
 
     Args:
         channels: C, image channels.
