@@ -1,0 +1,208 @@
+"""What the stages left about one model, read and checked."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.datasets.shards import read_split
+from components.errors import UserError
+from components.models.export import read_story
+from pipelines.runtime.settings import Comparison, Evaluate, Params, entry
+
+Figures = Mapping[str, Any]
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Kept states of some chains: S×n×C×H×W uint8 or S×n×2 float32, and their S step numbers."""
+
+    states: Array
+    steps: list[int]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained, sampled and judged model.
+
+    Attributes:
+        name: its entry's name.
+        stage: ``pretrain`` or ``compose``.
+        kept_step: step of the exported weights.
+        settings: its entries of params.yaml by section, as plain values.
+        figures: of the evaluate stage.
+        training: figures of the stage that trained it.
+        sampling: figures of the sample stage.
+        curves: rows of training.csv and of validation.csv.
+        items: first draw; uint8 N×C×H×W, or float32 N×2.
+        chain: states of some chains; None for a base.
+        pictures: PNG files of the evaluate stage, by stem.
+    """
+
+    name: str
+    stage: str
+    kept_step: int
+    settings: Mapping[str, Any]
+    figures: Figures
+    training: Figures
+    sampling: Figures
+    curves: tuple[list[dict[str, float]], list[dict[str, float]]]
+    items: Array
+    chain: Chain | None
+    pictures: Mapping[str, bytes]
+
+    @property
+    def command(self) -> str:
+        """The command that makes all of this again, if something changed."""
+        return f"dvc repro evaluate@{self.name}"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A base beside its composition, and the data that both learned.
+
+    Attributes:
+        name: of the comparison.
+        base: the base.
+        composition: the composition.
+        judging: the evaluate stage's settings of the composition.
+        judge: figures of the features stage (the classifier's accuracy, the true likelihood).
+        paper: the dissertation's figures: ``base_KEY``, ``composition_KEY``, ``truth_KEY``.
+        real: test items; uint8 N×C×H×W, or float32 N×2.
+    """
+
+    name: str
+    base: Model
+    composition: Model
+    judging: Evaluate
+    judge: Figures
+    paper: Mapping[str, float]
+    real: Array
+
+
+def read_pair(name: str, comparison: Comparison, params: Params) -> Pair:
+    """Read all that a comparison shows.
+
+    Raises:
+        UserError: a file is missing or broken; names it and the command that makes it. Or the
+            settings compare what cannot be compared.
+    """
+    judging = _comparable(name, comparison, params)
+    return Pair(
+        name=name,
+        base=read_model(comparison.base, params),
+        composition=read_model(comparison.composition, params),
+        judging=judging,
+        judge=_json(Path("metrics/features") / f"{judging.data}.json", f"features@{judging.data}"),
+        paper=comparison.paper,
+        real=read_split(Path("data/shards") / judging.data, "test").x.numpy(),
+    )
+
+
+def read_model(name: str, params: Params) -> Model:
+    """Read what all stages left about a model.
+
+    Raises:
+        UserError: a file is missing or broken; names it and the command that makes it.
+    """
+    stage = "compose" if name in params.compose else "pretrain"
+    trained, sampled, judged = f"{stage}@{name}", f"sample@{name}", f"evaluate@{name}"
+    curves, samples = Path("plots") / stage / name, Path("samples") / name
+    sampling = _json(samples / "sampling.json", sampled)
+    return Model(
+        name=name,
+        stage=stage,
+        kept_step=int(read_story(Path("models") / name)["kept_step"]),
+        settings={
+            section: entry(getattr(params, section), section, name).model_dump(mode="json")
+            for section in (stage, "sample", "evaluate")
+        },
+        figures=_json(Path("metrics/evaluate") / f"{name}.json", judged),
+        training=_json(Path("metrics") / stage / f"{name}.json", trained),
+        sampling=sampling,
+        curves=(
+            _rows(curves / "training.csv", trained),
+            _rows(curves / "validation.csv", trained),
+        ),
+        items=_array(samples / "draw-0.npy", sampled),
+        chain=_chain(samples, sampling.get("chain_steps") or [], sampled),
+        pictures=_pictures(Path("plots/evaluate") / name, judged),
+    )
+
+
+def _comparable(name: str, comparison: Comparison, params: Params) -> Evaluate:
+    composition = entry(params.compose, "compose", comparison.composition)
+    if composition.base != comparison.base:
+        raise UserError(
+            f"the report's comparison {name}: {comparison.composition} is made on "
+            f"{composition.base}, not on {comparison.base}"
+        )
+    judging = entry(params.evaluate, "evaluate", comparison.composition)
+    other = entry(params.evaluate, "evaluate", comparison.base)
+    if other != judging:
+        raise UserError(
+            f"the report's comparison {name}: evaluate.{comparison.base} and "
+            f"evaluate.{comparison.composition} differ: judge both by the same settings"
+        )
+    return judging
+
+
+def _missing(path: Path, target: str) -> UserError:
+    return UserError(f"the report needs {path}, which is not there: run dvc repro {target}")
+
+
+def _broken(path: Path, target: str, why: object) -> UserError:
+    return UserError(f"{path} cannot be read ({why}): delete it and run dvc repro {target}")
+
+
+def _json(path: Path, target: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _missing(path, target) from None
+    except ValueError as error:
+        raise _broken(path, target, error) from None
+    if not isinstance(content, dict):
+        raise _broken(path, target, "not a JSON object")
+    return content
+
+
+def _rows(path: Path, target: str) -> list[dict[str, float]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [
+                {key: float(value) for key, value in row.items() if value}
+                for row in csv.DictReader(file)
+            ]
+    except FileNotFoundError:
+        raise _missing(path, target) from None
+    except (ValueError, TypeError) as error:
+        raise _broken(path, target, error) from None
+
+
+def _array(path: Path, target: str) -> Array:
+    try:
+        array: Array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise _missing(path, target) from None
+    except (ValueError, EOFError) as error:
+        raise _broken(path, target, error) from None
+    return array
+
+
+def _chain(folder: Path, steps: list[int], target: str) -> Chain | None:
+    return Chain(_array(folder / "chain.npy", target), steps) if steps else None
+
+
+def _pictures(folder: Path, target: str) -> dict[str, bytes]:
+    if not folder.is_dir():
+        raise _missing(folder, target)
+    return {path.stem: path.read_bytes() for path in sorted(folder.glob("*.png"))}
