@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from components.datasets.loading import Batch
-from components.learners.learner import Learner, Metrics, as_model_input
+from components.learners.learner import Learner, Metrics, as_model_input, precision
 from components.learners.optimisation import Schedule, Updater
 from components.learners.parallel import broadcast_module
 
@@ -24,6 +24,7 @@ class ClassificationLearner(Learner):
         optimiser: further arguments of `Updater`.
         seed: of this worker's stream.
         device: where to learn.
+        bfloat16: whether the network runs in bfloat16.
     """
 
     def __init__(
@@ -33,8 +34,10 @@ class ClassificationLearner(Learner):
         optimiser: Mapping[str, Any],
         seed: int,
         device: torch.device,
+        bfloat16: bool,
     ) -> None:
         self.model, self.device = model.to(device), device
+        self.bfloat16 = bfloat16
         broadcast_module(self.model)
         self.updater = Updater(self.model, schedule, **optimiser)
         self.generator = torch.Generator(device).manual_seed(seed)
@@ -44,8 +47,9 @@ class ClassificationLearner(Learner):
             raise ValueError("a classifier needs labels")
         self.model.train()
         labels = batch.labels.to(self.device, non_blocking=True)
-        logits = self.model(as_model_input(batch.x, self.device))
-        loss = F.cross_entropy(logits, labels)
+        with precision(self.device, self.bfloat16):
+            logits = self.model(as_model_input(batch.x, self.device))
+        loss = F.cross_entropy(logits.float(), labels)
         self.updater.update(loss, step)
         right = (logits.detach().argmax(dim=1) == labels).float().mean()
         return {"loss": loss.detach(), "accuracy": right}

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from components.datasets.loading import Batch
-from components.learners.learner import Learner, Metrics, as_model_input
+from components.learners.learner import Learner, Metrics, as_model_input, precision
 from components.learners.optimisation import Schedule, Updater
 from components.learners.parallel import broadcast_module
 from components.models.vae import VAE
@@ -25,6 +25,7 @@ class ELBOLearner(Learner):
         optimiser: further arguments of `Updater`.
         seed: of the posterior's noise, this worker's own.
         device: where to learn.
+        bfloat16: whether the networks run in bfloat16.
     """
 
     def __init__(
@@ -35,8 +36,10 @@ class ELBOLearner(Learner):
         optimiser: Mapping[str, Any],
         seed: int,
         device: torch.device,
+        bfloat16: bool,
     ) -> None:
         self.model, self.beta, self.device = model.to(device), beta, device
+        self.bfloat16 = bfloat16
         broadcast_module(self.model)
         self.updater = Updater(self.model, schedule, **optimiser)
         self.generator = torch.Generator(device).manual_seed(seed)
@@ -44,7 +47,8 @@ class ELBOLearner(Learner):
     def training_step(self, batch: Batch, step: int) -> Metrics:
         x = as_model_input(batch.x, self.device)
         self.model.train()
-        bound = self.model.bound(x, self.generator, self.beta)
+        with precision(self.device, self.bfloat16):
+            bound = self.model.bound(x, self.generator, self.beta)
         self.updater.update(-bound.elbo.mean(), step)
         return {
             "elbo": bound.elbo.detach().mean(),

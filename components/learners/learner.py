@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -70,6 +71,11 @@ class Learner(ABC):
     def reseed(self, seed: int) -> None:
         """Take another random stream, after a rollback."""
         self.generator.manual_seed(seed)
+
+
+def precision(device: torch.device, bfloat16: bool) -> AbstractContextManager[Any]:
+    """Autocast of the networks' passes; losses, updates and averages stay float32."""
+    return torch.autocast(device.type, torch.bfloat16) if bfloat16 else nullcontext()
 
 
 def as_model_input(x: Tensor, device: torch.device) -> Tensor:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.datasets.loading import Batch
-from components.learners.learner import Learner, Metrics, as_model_input
+from components.learners.learner import Learner, Metrics, as_model_input, precision
 from components.learners.optimisation import Schedule, Updater, gradient_norm
 from components.learners.parallel import average_tensors, broadcast_module
 from components.models.vaebm import VAEBM
@@ -59,6 +59,7 @@ class TiltingLearner(Learner):
         replay: buffer of ε_z for persistent chains, None for chains from noise.
         seed: of the chains' noise, this worker's own.
         device: where to learn.
+        bfloat16: whether the networks run in bfloat16 outside the chains.
     """
 
     def __init__(
@@ -70,9 +71,11 @@ class TiltingLearner(Learner):
         replay: ReplayBuffer | None,
         seed: int,
         device: torch.device,
+        bfloat16: bool,
     ) -> None:
         self.model, self.settings, self.device = model.to(device), settings, device
         self.replay = replay
+        self.bfloat16 = bfloat16
         broadcast_module(self.model)
         self.updater = Updater(self.model.energy, schedule, **optimiser)
         self.warm_updater = Updater(
@@ -136,7 +139,8 @@ class TiltingLearner(Learner):
 
     def _contrast(self, data: Tensor, step: int) -> Metrics:
         """One step of logistic regression: exp(-f) becomes p_data / p_base."""
-        base = self.model.base.sample(len(data), self.generator)
+        with precision(self.device, self.bfloat16):
+            base = self.model.base.sample(len(data), self.generator)
         energy_data, energy_base = self._energies(data, base)
         loss = F.softplus(energy_data).mean() + F.softplus(-energy_base).mean()
         self.warm_updater.update(loss + self._penalty(), step)
@@ -158,7 +162,8 @@ class TiltingLearner(Learner):
 
     def _energies(self, data: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
         """Energies of both phases by one pass over both."""
-        both = self.model.energy(torch.cat([data, negative]))
+        with precision(self.device, self.bfloat16):
+            both = self.model.energy(torch.cat([data, negative]))
         energy_data, energy_negative = both.split([len(data), len(negative)])
         return energy_data, energy_negative
 

@@ -41,7 +41,8 @@ def build_model(description: Description) -> nn.Module:
     kind = description["kind"]
     if kind not in kinds:
         raise UserError(f"unknown kind of model {kind!r}; known: {', '.join(kinds)}")
-    return kinds[kind](description)
+    # Convolutions run fastest with channels last, on a CPU as on a GPU; others are not affected.
+    return kinds[kind](description).to(memory_format=torch.channels_last)
 
 
 def build_vae(description: Description) -> VAE:

@@ -60,8 +60,13 @@ class VAE(nn.Module):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each N×L."""
-        mean, log_variance = self.encoder(x).chunk(2, dim=1)
+        mean, log_variance = self.encoder(x).float().chunk(2, dim=1)
         return mean, log_variance
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The decoder's output for z (N×L), float32 even under autocast, N×shape."""
+        decoded: Tensor = self.decoder(z).float()
+        return decoded
 
     def log_likelihood(self, x: Tensor, decoded: Tensor) -> Tensor:
         """log p(x|z), nats, N.
@@ -90,13 +95,13 @@ class VAE(nn.Module):
         mean, log_variance = self.encode(x)
         noise = torch.empty_like(mean).normal_(generator=generator)
         z = mean + torch.exp(0.5 * log_variance) * noise
-        log_likelihood = self.log_likelihood(x, self.decoder(z))
+        log_likelihood = self.log_likelihood(x, self.decode(z))
         kl = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(dim=1)
         return Bound(log_likelihood - beta * kl, log_likelihood, kl)
 
     @torch.no_grad()
     def log_prob_bound(
-        self, x: Tensor, samples: int, generator: torch.Generator, rows: int = 200_000
+        self, x: Tensor, samples: int, generator: torch.Generator, rows: int = 8192
     ) -> Tensor:
         """Importance-weighted lower bound of log p(x), nats, N.
 
@@ -107,7 +112,7 @@ class VAE(nn.Module):
             x: items, N×shape.
             samples: K.
             generator: source of the posterior's noise.
-            rows: decoder rows of one call, bounds the memory.
+            rows: decoder rows of one call: few enough for the cache of a CPU.
         """
         mean, log_variance = self.encode(x)
         at_once = max(1, rows // len(x))
@@ -117,22 +122,6 @@ class VAE(nn.Module):
             weights = self._log_weights(x, mean, log_variance, count, generator)
             total = torch.logaddexp(total, weights.logsumexp(dim=0))
         return total - math.log(samples)
-
-    @torch.no_grad()
-    def log_prob_given(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x) of points by plain Monte Carlo over shared samples of the prior, nats, N.
-
-        log 1/S Σ p(x|z_s): for points of few dimensions, unbiased (in p) everywhere, where the
-        encoder has never been too.
-
-        Args:
-            x: points, N×D; the likelihood must be Gaussian.
-            z: samples of the prior, S×L.
-        """
-        squared = torch.cdist(x, self.decoder(z)).square_()
-        scaled = squared.mul_(-0.5 * torch.exp(-2.0 * self.log_sigma))
-        log_norm = x.shape[1] * (0.5 * LOG_2PI + self.log_sigma)
-        return scaled.logsumexp(dim=1) - math.log(len(z)) - log_norm
 
     def transport(self, noise_z: Tensor, noise_x: Tensor | None = None) -> Tensor:
         """T of Eq. 4.18: items from standard normal noise.
@@ -144,7 +133,7 @@ class VAE(nn.Module):
         Returns:
             Items, N×shape. A Bernoulli likelihood has no continuous noise: its mean in [0, 1].
         """
-        decoded: Tensor = self.decoder(noise_z)
+        decoded = self.decode(noise_z)
         if not self.noisy:
             return torch.sigmoid(decoded)
         return decoded if noise_x is None else decoded + torch.exp(self.log_sigma) * noise_x
@@ -170,7 +159,7 @@ class VAE(nn.Module):
         """log p(x, z_k) - log q(z_k|x) for `count` draws, count×N."""
         noise = torch.randn(count, *mean.shape, generator=generator, device=x.device)
         z = mean + torch.exp(0.5 * log_variance) * noise
-        decoded = self.decoder(z.flatten(0, 1))
+        decoded = self.decode(z.flatten(0, 1))
         repeated = x.expand(count, *x.shape).flatten(0, 1)
         log_likelihood = self.log_likelihood(repeated, decoded).view(count, len(x))
         log_prior = -0.5 * (z.square() + LOG_2PI).sum(dim=2)

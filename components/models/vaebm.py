@@ -95,7 +95,7 @@ class VAEBM(nn.Module):
         """-log p(x, z) up to a constant, N, of a state (z, x) (Eq. 4.11)."""
         z, x = state
         log_prior = -0.5 * (z.square() + LOG_2PI).sum(dim=1)
-        return self.energy(x) - self.base.log_likelihood(x, self.base.decoder(z)) - log_prior
+        return self.energy(x) - self.base.log_likelihood(x, self.base.decode(z)) - log_prior
 
     @torch.no_grad()
     def sample(

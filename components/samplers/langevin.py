@@ -43,6 +43,12 @@ class LangevinSettings:
         metropolis: accept or reject each step so that the target is exp(−U / τ) at any step
             size; needs τ > 0.
         autocast: number format of the energy's evaluations; the state stays float32.
+        step_size_max: with Metropolis adjustment, each chain draws its η anew at each step,
+            log-uniformly from [step_size, step_size_max]: a mixture of kernels that all keep the
+            target, for energies whose scales differ from place to place. None: η is step_size.
+        drift_limit: with Metropolis adjustment, the longest drift of a step, in standard deviations
+            √(ητ) of its noise: the truncated drift (MALTA) of Roberts and Tweedie, without which
+            chains get stuck where the gradient is huge. None: no limit.
 
     Raises:
         UserError: a value is out of its range.
@@ -54,6 +60,8 @@ class LangevinSettings:
     temperature: float = 1.0
     metropolis: bool = False
     autocast: Literal["bfloat16"] | None = None
+    step_size_max: float | None = None
+    drift_limit: float | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -68,6 +76,15 @@ class LangevinSettings:
                 "Metropolis adjustment needs noise: "
                 "set noise scale and temperature above 0, or metropolis to false"
             )
+        if not self.metropolis and (self.step_size_max or self.drift_limit):
+            raise UserError(
+                "a step size that varies and a limited drift need Metropolis adjustment: "
+                "set metropolis to true, or step_size_max and drift_limit to null"
+            )
+        if self.step_size_max is not None and not self.step_size <= self.step_size_max < math.inf:
+            raise UserError(f"step_size_max must be {self.step_size} or more")
+        if self.drift_limit is not None and not self.drift_limit > 0.0:
+            raise UserError(f"drift_limit must be positive, not {self.drift_limit}")
         if self.autocast not in ("bfloat16", None):
             raise UserError(f"Langevin autocast must be bfloat16 or nothing, not {self.autocast}")
 
@@ -208,10 +225,10 @@ def _adjusted(
 ) -> Chain[S]:
     """Propose the same move and accept it with the Metropolis-Hastings probability.
 
-    With y = x − (η/2) ∇U(x) + √(ητ) ω and G = √(η/τ)/2 · (∇U(x) + ∇U(y)), both proposal densities
-    are Gaussian in ω, and the logarithm of the acceptance ratio is
+    With y = x − d(x) + √(ητ) ω, d(x) = (η/2) ∇U(x) or its truncation, and D = (d(x) + d(y))/√(ητ),
+    both proposal densities are Gaussian in ω, and the logarithm of the acceptance ratio is
 
-        (U(x) − U(y))/τ + log q(x|y) − log q(y|x) = (U(x) − U(y))/τ + G·ω − |G|²/2,
+        (U(x) − U(y))/τ + log q(x|y) − log q(y|x) = (U(x) − U(y))/τ + D·ω − |D|²/2,
 
     a form without the difference of two large squares. The gradient at the state that is kept is
     carried over, so that a step costs one evaluation; one more is needed at the start.
@@ -221,16 +238,20 @@ def _adjusted(
     energies, gradients = field(position)
     accepted = torch.zeros_like(energies)
     for step, step_size in enumerate(step_sizes, start=1):
+        eta = _chain_step_sizes(energies, step_size, settings, generator)
+        scale = (eta * tau).sqrt()
+        drift = _drift(gradients, eta, scale, settings.drift_limit)
         omega = tuple(torch.empty_like(part).normal_(generator=generator) for part in position)
         proposal = tuple(
-            part.add(gradient, alpha=-0.5 * step_size).add_(w, alpha=math.sqrt(step_size * tau))
-            for part, gradient, w in zip(position, gradients, omega, strict=True)
+            part - d + _column(scale, w) * w
+            for part, d, w in zip(position, drift, omega, strict=True)
         )
         new_energies, new_gradients = field(proposal)
+        back = _drift(new_gradients, eta, scale, settings.drift_limit)
         log_ratio = (energies - new_energies) / tau
-        for old, new, w in zip(gradients, new_gradients, omega, strict=True):
-            drift = (old + new).mul_(0.5 * math.sqrt(step_size / tau))
-            log_ratio += (drift * (w - 0.5 * drift)).flatten(1).sum(1)
+        for there, here, w in zip(drift, back, omega, strict=True):
+            both = (there + here) / _column(scale, w)
+            log_ratio += (both * (w - 0.5 * both)).flatten(1).sum(1)
         uniform = torch.rand(log_ratio.shape, generator=generator, device=log_ratio.device)
         # Written so that nan is accepted, and seen, while a wall (infinite energy) is refused.
         accept = ~(uniform.log_() >= log_ratio) & (new_energies != math.inf)
@@ -244,11 +265,35 @@ def _adjusted(
     return Chain(field.pack(position), kept, energies, rate, settings.steps + 1)
 
 
+def _chain_step_sizes(
+    like: Tensor, step_size: float, settings: LangevinSettings, generator: torch.Generator
+) -> Tensor:
+    """η of each chain at one step, N."""
+    if settings.step_size_max is None:
+        return torch.full_like(like, step_size)
+    uniform = torch.rand(like.shape, generator=generator, device=like.device)
+    return step_size * (settings.step_size_max / settings.step_size) ** uniform
+
+
+def _drift(
+    gradients: tuple[Tensor, ...], eta: Tensor, scale: Tensor, limit: float | None
+) -> tuple[Tensor, ...]:
+    """(η/2) ∇U of each chain, shortened to `limit` times the noise's deviation `scale`."""
+    factor = 0.5 * eta
+    if limit is not None:
+        squares = [gradient.flatten(1).square().sum(1) for gradient in gradients]
+        norm = torch.stack(squares).sum(0).sqrt()
+        factor = torch.minimum(factor, limit * scale / norm.clamp_min(1e-30))
+    return tuple(_column(factor, gradient) * gradient for gradient in gradients)
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    """N values in a shape that scales the rows of `like`."""
+    return values.view(-1, *[1] * (like.dim() - 1))
+
+
 def _select(
     mask: Tensor, chosen: tuple[Tensor, ...], other: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
     """Take row i of `chosen` where mask[i], else of `other`."""
-    return tuple(
-        torch.where(mask.view(-1, *[1] * (a.dim() - 1)), a, b)
-        for a, b in zip(chosen, other, strict=True)
-    )
+    return tuple(torch.where(_column(mask, a), a, b) for a, b in zip(chosen, other, strict=True))

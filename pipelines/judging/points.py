@@ -16,6 +16,7 @@ from components.datasets.toy import ToyDensity, density
 from components.metrics.likelihood import log_partition_by_importance, log_partition_on_grid
 from components.metrics.modes import mode_coverage
 from components.metrics.ood import ood_scores
+from components.models.gridded import GriddedDensity
 from components.models.vae import VAE
 from components.models.vaebm import VAEBM
 from components.plots.densities import density_panels, scatter_panels
@@ -62,14 +63,18 @@ def judge_points(
 
 
 def _tilted(base: VAE, energy: nn.Module | None, settings: PointEvaluate) -> LogDensity:
-    """log p_base(x) - f(x), unnormalised, the base by shared samples of the prior."""
-    generator = torch.Generator().manual_seed(SEED)
-    z = torch.randn(settings.grid_samples, base.latent, generator=generator)
+    """log p_base(x) - f(x), unnormalised, the base tabulated on the grid."""
+    log_base = GriddedDensity(
+        base,
+        settings.extent,
+        settings.grid,
+        settings.grid_samples,
+        torch.Generator().manual_seed(SEED),
+    )
 
     @torch.no_grad()
     def log_density(x: Tensor) -> Tensor:
-        log_base = base.log_prob_given(x, z)
-        return log_base if energy is None else log_base - energy(x)
+        return log_base(x) if energy is None else log_base(x) - energy(x)
 
     return log_density
 
@@ -81,7 +86,7 @@ def _partition(
     if energy is None:
         return {}, 0.0
     corner = torch.full((2,), settings.extent)
-    grid = log_partition_on_grid(tilted, -corner, corner, settings.grid, batch_size=ROWS)
+    grid = log_partition_on_grid(tilted, -corner, corner, settings.grid)
     generator = torch.Generator().manual_seed(SEED + 1)
     with torch.no_grad():
         log_weights = torch.cat(
@@ -149,16 +154,12 @@ def _outsiders(tilted: LogDensity, test: Tensor, settings: PointEvaluate) -> dic
         "ood_score": "log p(x) + constant",
         "ood_count": len(test),
     }
-    inside = _in_parts(tilted, test)
+    inside = tilted(test)
     for name in (settings.outsiders.near, settings.outsiders.far):
         other = read_split(Path("data/shards") / name, "test").x[: len(test)]
-        scores = ood_scores(inside, _in_parts(tilted, other))
+        scores = ood_scores(inside, tilted(other))
         figures |= {f"{key}_{name}": scores[key] for key in ("auroc", "aupr", "fpr95")}
     return figures
-
-
-def _in_parts(density: LogDensity, x: Tensor) -> Tensor:
-    return torch.cat([density(part) for part in x.split(ROWS)])
 
 
 def _pictures(
@@ -173,7 +174,7 @@ def _pictures(
     side = torch.linspace(-settings.extent, settings.extent, PANEL)
     y, x = torch.meshgrid(side, side, indexing="ij")
     nodes = torch.stack([x.flatten(), y.flatten()], dim=1)
-    model = (_in_parts(tilted, nodes) - log_z).exp().view(PANEL, PANEL)
+    model = (tilted(nodes) - log_z).exp().view(PANEL, PANEL)
     true = truth.log_prob(nodes).exp().view(PANEL, PANEL)
     panels = {"truth": true.float().numpy(), "model": model.numpy()}
     density_panels(panels, settings.extent).savefig(folder / "density.png")

@@ -29,5 +29,7 @@ def langevin_of(settings: Langevin) -> LangevinSettings:
         noise_scale=settings.noise_scale,
         temperature=settings.temperature,
         metropolis=settings.metropolis,
+        step_size_max=settings.step_size_max,
+        drift_limit=settings.drift_limit,
         autocast="bfloat16" if settings.precision == "bfloat16" else None,
     )

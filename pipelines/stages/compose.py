@@ -87,6 +87,7 @@ def build(description: dict[str, Any], place: Place) -> Task:
         _replay(settings, base.latent),
         stream_seed(settings.seed, place.rank, 0),
         place.device,
+        plan.precision == "bfloat16",
     )
     batches = open_batches(
         shards,

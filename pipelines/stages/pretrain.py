@@ -70,6 +70,7 @@ def build(description: dict[str, Any], place: Place) -> Task:
         updater_arguments(settings.optimiser),
         stream_seed(settings.seed, place.rank, 0),
         place.device,
+        plan.precision == "bfloat16",
     )
     batches = open_batches(
         shards,

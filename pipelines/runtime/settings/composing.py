@@ -20,6 +20,8 @@ class Langevin(Settings):
     noise_scale: NonNegative  # extra factor on the noise; 1: the law of Eq. 5.3
     temperature: NonNegative  # T of Eq. 1.15: the chain's law is exp(-U / T)
     metropolis: bool  # accept or reject each step (MALA)
+    step_size_max: Positive | None  # η is drawn anew from [step_size, this]; Metropolis only
+    drift_limit: Positive | None  # longest drift in deviations of the noise; Metropolis only
     precision: Literal["float32", "bfloat16"]  # of the energy's and the base's networks in a chain
 
 
@@ -44,6 +46,8 @@ class FullyConnectedEnergyNetwork(Settings):
     kind: Literal["fully-connected"]
     hidden: list[Count]
     input_scale: Positive  # points are divided by this
+    fourier: list[Positive]  # deviation of each group of random frequencies, radians; []: none
+    fourier_count: Count  # frequencies in a group
     normalisation: Normalisation
 
 

@@ -45,6 +45,7 @@ class Plan(Settings):
     """The length and the rhythm of a training."""
 
     batch_size: Count  # items, over all workers
+    precision: Literal["float32", "bfloat16"]  # of the networks' passes; weights stay float32
     steps: Count  # optimiser updates at the most
     log_every: Count  # steps; also the longest time that a divergence goes unnoticed
     checkpoint_every: Count  # steps
