@@ -92,9 +92,7 @@ def read_packed(entry: ImageFolderEntry, archive: Path) -> dict[str, RawSplit]:
     except tarfile.TarError as error:
         raise UserError(f"{archive} is damaged; delete {archive.parent} and fetch again") from error
     if count < 2:
-        raise UserError(
-            f"{entry.path} holds {count} image; two are the least, to train and to test"
-        )
+        raise UserError(f"{entry.path} holds {count} image; it takes two, to train and to test")
     test = min(count - 1, max(1, round(count * entry.test_fraction)))
     return {
         "train": RawSplit(count - test, _decoded(entry, archive, "train", test, count)),
