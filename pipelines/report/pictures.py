@@ -55,8 +55,9 @@ def samples(pair: Pair) -> list[Picture]:
         ),
     }
     if pair.judging.kind == "points":
-        clouds = {role: items[:POINTS] for role, (items, _) in shown.items()}
-        text = f"{POINTS:,} test points, and as many samples of the base and of the composition"
+        count = min(POINTS, *(len(items) for items, _ in shown.values()))
+        clouds = {role: items[:count] for role, (items, _) in shown.items()}
+        text = f"{count:,} test points, and as many samples of the base and of the composition"
         return [_drawn(scatter_panels(clouds, pair.judging.extent), text)]
     return [
         _drawn(image_grid(items[: COLUMNS * ROWS], COLUMNS, _scale(items)), text)

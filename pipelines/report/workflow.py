@@ -64,7 +64,7 @@ def read_workflow(path: Path, params: Mapping[str, Any], targets: Iterable[str])
         stages = resolve(yaml.safe_load(path.read_text(encoding="utf-8")), params)
     except FileNotFoundError:
         raise UserError(f"no {path}: run from the repository's folder") from None
-    except (yaml.YAMLError, AttributeError, TypeError) as error:
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no DVC file: {' '.join(str(error).split())}") from None
     edges = find_edges(stages)
     kept = upstream(edges, targets)

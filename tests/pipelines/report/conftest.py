@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from components.plots.grids import image_grid, save_png
 from components.plots.histograms import score_histogram
 from pipelines.runtime.identity import REPOSITORY
 from pipelines.runtime.settings import Comparison, Params, Report, load_params
+from pipelines.stages import report
 
 STEPS = [0, 2, 5, 10, 15]
 TOY = {
@@ -49,18 +51,36 @@ class Site:
     params: Params
 
 
+@pytest.fixture(scope="session")
+def complete_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """All inputs of a report on points and on images. Not to be changed."""
+    return build_site(tmp_path_factory.mktemp("site"))
+
+
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """All inputs of a report on points and on images; the working folder is there."""
-    monkeypatch.chdir(tmp_path)
-    return build_site(tmp_path)
+def site(complete_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A copy of the complete site; the working folder is there."""
+    root = tmp_path / "site"
+    shutil.copytree(complete_site.root, root)
+    monkeypatch.chdir(root)
+    return Site(root, complete_site.params)
+
+
+@pytest.fixture(scope="session")
+def reported(complete_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the stage has made a report of the complete site. Not to be changed."""
+    root = tmp_path_factory.mktemp("reported") / "site"
+    shutil.copytree(complete_site.root, root)
+    with contextlib.chdir(root):
+        report.main("main", complete_site.params)
+    return root
 
 
 def build_site(root: Path) -> Site:
     """Write all inputs of a report below a folder."""
     generator = np.random.default_rng(0)
     params = load_params(REPOSITORY / "params.yaml")
-    report = Report(
+    shown = Report(
         title="VAE & VAEBM <small>",
         comparisons={
             "toy": Comparison(
@@ -79,7 +99,7 @@ def build_site(root: Path) -> Site:
             ),
         },
     )
-    params = params.model_copy(update={"report": {"main": report}})
+    params = params.model_copy(update={"report": {"main": shown}})
     shutil.copy(REPOSITORY / "dvc.yaml", root / "dvc.yaml")
     extent = params.evaluate["vaebm-toy"].model_dump()["extent"]
     centres = np.stack(np.meshgrid(*2 * [np.linspace(-0.7, 0.7, 5) * extent]), -1).reshape(-1, 2)
@@ -92,8 +112,8 @@ def build_site(root: Path) -> Site:
     write_json(root / "metrics/features/25-gaussians.json", {"log_likelihood_true": -1.098})
     write_json(root / "metrics/features/fashion-mnist.json", {"test_accuracy": 0.913})
     toy_chain = np.stack([points + (0.9 - 0.8 * k / 4) * noise for k in range(5)])[:, :500]
-    blurred = (0.5 * images + 0.5 * images.mean(axis=0)).astype(np.uint8)
-    chain = np.stack([(k * images + (4 - k) * blurred.astype(int)) // 4 for k in range(5)])
+    blurred: np.ndarray = (0.5 * images + 0.5 * images.mean(axis=0)).astype(np.uint8)
+    chain = np.stack([(k * images.astype(int) + (4 - k) * blurred) // 4 for k in range(5)])
     write_model(root, "vae-toy", points + 0.9 * noise, None, TOY["base"])
     write_model(root, "vaebm-toy", points + 0.1 * noise, toy_chain, TOY["composition"])
     write_model(root, "vae-fashion", blurred, None, FASHION["base"])
