@@ -39,7 +39,7 @@ class Measure:
         """A value, and its deviation where it is known.
 
         >>> measure_of("fid").show(38.1), measure_of("off_mode_fraction").show(0.125, 0.01)
-        ('38.10', '12.5 ± 1.0 %')
+        ('38.10', '12.50 ± 1.00 %')
         >>> measure_of("fid").show(None)
         '–'
         """
@@ -80,9 +80,9 @@ FAMILIES: tuple[tuple[str, Measure], ...] = (
     ("log_likelihood", Measure("Test log-likelihood, nats", "higher", "difference", 3)),
     (
         "high_quality_fraction",
-        Measure("Points within 3σ of a mode", "higher", "difference", 1, True),
+        Measure("Points within 3σ of a mode", "higher", "difference", 2, True),
     ),
-    ("off_mode_fraction", Measure("Points off every mode", "lower", "ratio", 1, True)),
+    ("off_mode_fraction", Measure("Points off every mode", "lower", "ratio", 2, True)),
     ("modes", Measure("Modes covered", "higher", "difference", 1)),
     ("mode_kl", Measure("KL of the modes' shares from equal ones, nats", "lower", "ratio", 4)),
     ("fid", Measure("FID (Inception-v3)", "lower", "ratio", 2)),

@@ -143,7 +143,7 @@ def costs(pair: Pair) -> list[tuple[str, str, str]]:
         row("Roll-backs after divergence", 0, lambda model: model.training.get("rollbacks")),
         row("Training time, s", 0, lambda model: model.training.get("seconds")),
         row("Network evaluations a sample (NFE)", 0, lambda model: model.sampling.get("nfe")),
-        row(f"Seconds per 1,000 {unit}", 2, lambda model: model.sampling.get("seconds_per_1000")),
+        row(f"Seconds per 1,000 {unit}", 3, lambda model: model.sampling.get("seconds_per_1000")),
         row("Acceptance rate of a chain", 3, lambda model: model.sampling.get("acceptance_rate")),
     )
     return [

@@ -31,6 +31,9 @@ TOY = {
         "off_mode_fraction": 0.05,
         "log_z": 0.1234,
         "log_z_error": 1e-4,
+        "log_z_importance": 0.1238,
+        "log_z_importance_error": 2e-3,
+        "test_count": 4000,
     },
 }
 FASHION = {

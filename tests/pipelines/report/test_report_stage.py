@@ -73,6 +73,9 @@ def test_the_page_shows_what_was_measured(reported: Path) -> None:
         "57.10 → 38.10",
         "None of these distances is an FID",
         "91.3 % test accuracy",
+        "over 4,000 test points",
+        "log Z is 0.1234, integrated on a grid (error 0.0001); importance sampling from the base "
+        "gives 0.1238 ± 0.002",
         "swiss-roll 100 0.800 0.800",
         "dvc repro evaluate@vaebm-fashion",
     ):
