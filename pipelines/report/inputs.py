@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from components.datasets.shards import read_split
 from components.errors import UserError
-from components.models.export import read_story
 from pipelines.runtime.settings import Comparison, Evaluate, Params, entry
 
 Figures = Mapping[str, Any]
@@ -116,17 +115,18 @@ def read_model(name: str, params: Params) -> Model:
     stage = "compose" if name in params.compose else "pretrain"
     trained, sampled, judged = f"{stage}@{name}", f"sample@{name}", f"evaluate@{name}"
     curves, samples = Path("plots") / stage / name, Path("samples") / name
+    training = _json(Path("metrics") / stage / f"{name}.json", trained)
     sampling = _json(samples / "sampling.json", sampled)
     return Model(
         name=name,
         stage=stage,
-        kept_step=int(read_story(Path("models") / name)["kept_step"]),
+        kept_step=_kept_step(training, trained),
         settings={
             section: entry(getattr(params, section), section, name).model_dump(mode="json")
             for section in (stage, "sample", "evaluate")
         },
         figures=_json(Path("metrics/evaluate") / f"{name}.json", judged),
-        training=_json(Path("metrics") / stage / f"{name}.json", trained),
+        training=training,
         sampling=sampling,
         curves=(
             _rows(curves / "training.csv", trained),
@@ -153,6 +153,15 @@ def _comparable(name: str, comparison: Comparison, params: Params) -> Evaluate:
             f"evaluate.{comparison.composition} differ: judge both by the same settings"
         )
     return judging
+
+
+def _kept_step(training: Figures, target: str) -> int:
+    try:
+        return int(training["kept_step"])
+    except KeyError:
+        raise UserError(
+            f"no kept_step in the figures of {target}: run dvc repro {target}"
+        ) from None
 
 
 def _missing(path: Path, target: str) -> UserError:

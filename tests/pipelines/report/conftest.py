@@ -137,7 +137,6 @@ def write_model(
     stage = "pretrain" if chain is None else "compose"
     points = items.ndim == 2
     generator = np.random.default_rng(1)
-    write_json(root / f"models/{name}/model.json", {"model": {"kind": "any"}, "kept_step": 600})
     write_json(
         root / f"metrics/{stage}/{name}.json",
         {"steps": 800, "kept_step": 600, "rollbacks": 0, "seconds": 95.4, "parameters": 34567},
