@@ -143,7 +143,7 @@ class TiltingLearner(Learner):
             base = self.model.base.sample(len(data), self.generator)
         energy_data, energy_base = self._energies(data, base)
         loss = F.softplus(energy_data).mean() + F.softplus(-energy_base).mean()
-        self.warm_updater.update(loss + self._penalty(), step)
+        self.warm_updater.update(loss + self._penalty(energy_data, energy_base), step)
         self.updater.restart_average()
         return _metrics(loss, energy_data, energy_base, self.updater.parameters)
 
@@ -155,9 +155,7 @@ class TiltingLearner(Learner):
             self.replay.push(chains.noise, self.generator)
         energy_data, energy_chain = self._energies(data, chains.items)
         loss = energy_data.mean() - energy_chain.mean()
-        magnitude = energy_data.square().mean() + energy_chain.square().mean()
-        total = loss + self.settings.energy_magnitude * magnitude + self._penalty()
-        self.updater.update(total, step)
+        self.updater.update(loss + self._penalty(energy_data, energy_chain), step)
         return _metrics(loss, energy_data, energy_chain, self.updater.parameters)
 
     def _energies(self, data: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,10 +165,13 @@ class TiltingLearner(Learner):
         energy_data, energy_negative = both.split([len(data), len(negative)])
         return energy_data, energy_negative
 
-    def _penalty(self) -> Tensor:
-        if self.spectral is None:
-            return torch.zeros((), device=self.device)
-        return self.settings.spectral_penalty * self.spectral()
+    def _penalty(self, data: Tensor, negative: Tensor) -> Tensor:
+        """Energy magnitude, and the layers' spectral norms where that is asked for."""
+        magnitude = torch.cat([data, negative]).square().mean()
+        penalty = self.settings.energy_magnitude * magnitude
+        if self.spectral is not None:
+            penalty = penalty + self.settings.spectral_penalty * self.spectral()
+        return penalty
 
 
 def _metrics(
