@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from components.errors import UserError
 from components.models.vae import LOG_2PI, VAE
 from components.samplers.frozen import frozen
 from components.samplers.langevin import LangevinSettings, State, langevin
@@ -45,12 +46,18 @@ class VAEBM(nn.Module):
             f(T(ε)) + ½‖ε‖² (Eq. 4.19; the Jacobian of T cancels, Eq. 4.27), the same step size
             suiting all dimensions. ``data``: over (x, z) with the target
             f(x) - log p(x|z) - log p(z), for comparison (Figure 4.19); Gaussian decoders only.
+
+    Raises:
+        UserError: chains over (x, z) of a base whose decoder is not Gaussian.
     """
 
     def __init__(self, base: VAE, energy: nn.Module, space: Space = "noise") -> None:
         super().__init__()
         if space == "data" and not base.noisy:
-            raise ValueError("chains over (x, z) need a Gaussian decoder: x is continuous there")
+            raise UserError(
+                "chains over (x, z) need a Gaussian decoder: set space to noise, or the base's "
+                "likelihood to gaussian"
+            )
         self.base = base.requires_grad_(False).eval()
         self.energy, self.space = energy, space
 
