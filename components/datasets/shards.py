@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from components.datasets.manifest import Manifest, Shard, remedy
-from components.datasets.whole import whole_folder
 from components.errors import UserError
+from components.files import whole_folder
 
 Block = tuple[NDArray[Any], NDArray[Any] | None]
 _CHUNK_BYTES = 4_000_000

@@ -35,8 +35,8 @@ from components.datasets.download import SourceError, download
 from components.datasets.folders import pack_folder
 from components.datasets.formats import write_idx
 from components.datasets.toy import density
-from components.datasets.whole import whole_folder
 from components.errors import UserError
+from components.files import whole_folder
 
 _log = logging.getLogger(__name__)
 _SLACK = 64_000_000  # bytes that a package may hold besides the files wanted

@@ -56,7 +56,7 @@ class Learner(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a saved state."""
 
-    def prepare(self, batch: Batch) -> None:
+    def prepare(self, batch: Batch) -> None:  # noqa: B027 - few learners need it
         """Look at one batch before the first step (data-dependent initialisation); default: no."""
 
     def diverged(self, metrics: Mapping[str, float]) -> str | None:

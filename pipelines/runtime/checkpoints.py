@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 
+from components.files import trouble_said, whole_folder
 from pipelines.runtime.loop import State
-from pipelines.runtime.outputs import whole_folder, write_text
+from pipelines.runtime.outputs import write_text
 
 
 def write_state(folder: Path, rank: int, state: State) -> None:
@@ -80,7 +81,8 @@ class RayStore:
         from ray import train
 
         with tempfile.TemporaryDirectory() as scratch:
-            write_state(Path(scratch), self.rank, state)
+            with trouble_said(Path(scratch), Path(scratch)):
+                write_state(Path(scratch), self.rank, state)
             train.report({"step": step}, checkpoint=train.Checkpoint.from_directory(scratch))
 
 

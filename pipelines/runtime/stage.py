@@ -12,12 +12,13 @@ from typing import Any
 
 from torch import nn
 
+from components.files import whole_folder
 from components.models.build import Description, build_model
 from components.models.export import MODEL, WEIGHTS, export_model, load_model, weights_digest
 from pipelines.runtime.identity import identity
 from pipelines.runtime.launch import Job, forget, run_training
 from pipelines.runtime.loop import Outcome
-from pipelines.runtime.outputs import whole_folder, write_json, write_text
+from pipelines.runtime.outputs import write_json, write_text
 from pipelines.runtime.settings import Params, Plan, Settings
 from pipelines.runtime.tracking import IDENTITY_TAG, WEIGHTS_TAG, Tracker
 

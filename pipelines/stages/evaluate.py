@@ -12,11 +12,12 @@ from pathlib import Path
 
 import torch
 
+from components.files import whole_folder
 from components.models.export import load_model, weights_digest
 from pipelines.judging.images import judge_images
 from pipelines.judging.points import judge_points
 from pipelines.runtime.cli import run_stage
-from pipelines.runtime.outputs import whole_folder, write_json
+from pipelines.runtime.outputs import write_json
 from pipelines.runtime.settings import Params, entry
 from pipelines.runtime.tracking import WEIGHTS_TAG, Tracker
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from components.datasets.loading import open_batches, split_validation
 from components.datasets.shards import Manifest, Split, read_split
 from components.datasets.toy import density
+from components.files import whole_folder
 from components.learners.classification import ClassificationLearner
 from components.learners.learner import as_model_input
 from components.metrics.extractors import Classifier, extract_features
@@ -25,7 +26,7 @@ from pipelines.runtime.builders import schedule_of, updater_arguments
 from pipelines.runtime.cli import run_stage
 from pipelines.runtime.launch import Place
 from pipelines.runtime.loop import Task, Validation, stream_seed
-from pipelines.runtime.outputs import whole_folder, write_json
+from pipelines.runtime.outputs import write_json
 from pipelines.runtime.settings import ImageFeatures, Params, entry
 from pipelines.runtime.stage import Training, train_and_export
 

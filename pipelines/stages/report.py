@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from components.files import whole_folder
 from pipelines.report.inputs import read_pair
 from pipelines.report.page import render_page
 from pipelines.report.tables import headline, numbers, plain_text
 from pipelines.report.workflow import read_workflow
 from pipelines.runtime.cli import run_stage
-from pipelines.runtime.outputs import whole_folder, write_json, write_text
+from pipelines.runtime.outputs import write_json, write_text
 from pipelines.runtime.settings import Params, entry
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from components.errors import UserError
+from components.files import whole_folder
 from components.images import quantise
 from components.models.export import load_model, read_story
 from components.models.vae import VAE
@@ -23,7 +24,7 @@ from components.models.vaebm import VAEBM
 from pipelines.runtime.builders import langevin_of
 from pipelines.runtime.cli import run_stage
 from pipelines.runtime.loop import stream_seed
-from pipelines.runtime.outputs import whole_folder, write_json
+from pipelines.runtime.outputs import write_json
 from pipelines.runtime.progress import ProgressDisplay
 from pipelines.runtime.settings import Langevin, Params, Sample, entry
 
