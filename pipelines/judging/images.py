@@ -68,7 +68,8 @@ def _distances(
 ) -> dict[str, Any]:
     """Distances of each extractor, features computed once for each draw."""
     folder = Path("models/features") / data
-    extractors = load_extractors(settings, cast(Classifier, load_model(folder, device)), device)
+    own = cast(Classifier, load_model(folder, device)) if settings.classifier else None
+    extractors = load_extractors(settings, own, device)
     display, done = ProgressDisplay("features", "draws"), 0
     figures: dict[str, Any] = {"count": len(draws[0]), "draws": len(draws)}
     for name, extractor in extractors.items():

@@ -14,7 +14,7 @@ from pipelines.runtime.settings import ImageFeatures
 
 
 def load_extractors(
-    settings: ImageFeatures, classifier: Classifier, device: torch.device
+    settings: ImageFeatures, classifier: Classifier | None, device: torch.device
 ) -> dict[str, FeatureExtractorBase]:
     """The extractors that the settings name, ready to use."""
     path = Path(settings.inception_weights) if settings.inception_weights else None

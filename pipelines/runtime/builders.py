@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from components.datasets.loading import Batches, open_batches
 from components.learners.optimisation import Schedule
 from components.samplers.langevin import LangevinSettings
-from pipelines.runtime.settings import Langevin, Optimiser
+from pipelines.runtime.launch import Place
+from pipelines.runtime.settings import Langevin, Optimiser, Plan
 
 
 def schedule_of(optimiser: Optimiser, steps: int) -> Schedule:
@@ -18,6 +21,20 @@ def updater_arguments(optimiser: Optimiser) -> dict[str, Any]:
     """What `components.learners.optimisation.Updater` takes beside network and schedule."""
     return optimiser.model_dump(
         include={"betas", "weight_decay", "clip_deviations", "ema"},
+    )
+
+
+def open_training_batches(shards: Path, plan: Plan, seed: int, place: Place) -> Batches:
+    """A worker's batches of the training split, the validation items left out."""
+    return open_batches(
+        shards,
+        "train",
+        plan.batch_size,
+        seed,
+        place.rank,
+        place.world_size,
+        place.memory_limit_mb * 1_000_000,
+        exclude_last=plan.validation_count,
     )
 
 

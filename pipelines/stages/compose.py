@@ -14,9 +14,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from components.datasets.loading import open_batches, split_validation
+from components.datasets.loading import split_validation
 from components.datasets.shards import read_split
-from components.errors import UserError
 from components.images import quantise
 from components.learners.tilting import TiltingLearner, TiltingSettings
 from components.metrics.extractors import CLASSIFIER, Classifier, extract_features, load_extractor
@@ -28,7 +27,12 @@ from components.models.vae import VAE
 from components.models.vaebm import VAEBM
 from components.samplers.replay_buffer import ReplayBuffer
 from pipelines.judging.references import read_reference
-from pipelines.runtime.builders import langevin_of, schedule_of, updater_arguments
+from pipelines.runtime.builders import (
+    langevin_of,
+    open_training_batches,
+    schedule_of,
+    updater_arguments,
+)
 from pipelines.runtime.cli import run_stage
 from pipelines.runtime.launch import Place
 from pipelines.runtime.loop import Task, Validation, stream_seed
@@ -89,16 +93,7 @@ def build(description: dict[str, Any], place: Place) -> Task:
         place.device,
         plan.precision == "bfloat16",
     )
-    batches = open_batches(
-        shards,
-        "train",
-        plan.batch_size,
-        settings.seed,
-        place.rank,
-        place.world_size,
-        place.memory_limit_mb * 1_000_000,
-        exclude_last=plan.validation_count,
-    )
+    batches = open_training_batches(shards, plan, settings.seed, place)
     return Task(learner, batches, _validation(settings, description, place))
 
 
@@ -149,17 +144,19 @@ def _distance(
     settings: VAEBMCompose, description: dict[str, Any], place: Place
 ) -> Callable[[Tensor], dict[str, float]]:
     features = Path(description["features"])
-    match settings.select.kind:
+    select = settings.select
+    match select.kind:
         case "last":
             return lambda items: {}
         case "frechet":
-            classifier = cast(Classifier, load_model(features, place.device))
-            extractor = load_extractor(CLASSIFIER, classifier=classifier, device=place.device)
-            real = read_reference(features, CLASSIFIER, "train").features
+            judge = select.extractor
+            own = cast(Classifier, load_model(features)) if judge == CLASSIFIER else None
+            extractor = load_extractor(judge, classifier=own, device=place.device)
+            real = read_reference(features, judge, "train").features
 
             def frechet(items: Tensor) -> dict[str, float]:
                 found = extract_features(quantise(items), extractor, ROWS).features
-                return {"validation_frechet_classifier": frechet_distance(found, real)}
+                return {f"validation_frechet_{judge}": frechet_distance(found, real)}
 
             return frechet
         case "energy-distance":
@@ -168,7 +165,6 @@ def _distance(
             return lambda items: {
                 "validation_energy_distance": energy_distance(items.cpu(), held_out)
             }
-    raise UserError(f"unknown way to select a checkpoint: {settings.select.kind}")
 
 
 if __name__ == "__main__":

@@ -13,21 +13,26 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from components.datasets.loading import open_batches, split_validation
+from components.datasets.loading import split_validation
 from components.datasets.shards import Manifest, Split, read_split
 from components.datasets.toy import density
+from components.errors import UserError
 from components.files import whole_folder
 from components.learners.classification import ClassificationLearner
 from components.learners.learner import as_model_input
 from components.metrics.extractors import Classifier, extract_features
 from components.models.build import seeded
 from pipelines.judging.references import load_extractors, write_reference
-from pipelines.runtime.builders import schedule_of, updater_arguments
+from pipelines.runtime.builders import (
+    open_training_batches,
+    schedule_of,
+    updater_arguments,
+)
 from pipelines.runtime.cli import run_stage
 from pipelines.runtime.launch import Place
 from pipelines.runtime.loop import Task, Validation, stream_seed
 from pipelines.runtime.outputs import write_json
-from pipelines.runtime.settings import ImageFeatures, Params, entry
+from pipelines.runtime.settings import ClassifierTraining, ImageFeatures, Params, entry
 from pipelines.runtime.stage import Training, train_and_export
 
 ROWS = 500
@@ -56,46 +61,64 @@ def _judge_points(name: str) -> None:
 
 
 def _judge_images(name: str, settings: ImageFeatures, params: Params) -> None:
-    shards = Path("data/shards") / name
-    manifest = Manifest.load(shards)
+    shards, target = Path("data/shards") / name, Path("models/features") / name
     device = torch.device("cuda" if params.runtime.gpu else "cpu")
     torch.set_num_threads(params.runtime.threads)
+    if settings.classifier is None:
+        with whole_folder(target) as folder:
+            figures = keep_references(folder, settings, shards, None, device)
+        write_json(Path("metrics/features") / f"{name}.json", figures)
+        return
+    manifest = Manifest.load(shards)
+    if not manifest.classes:
+        raise UserError(
+            f"{name} has no labels to train a classifier with: set features.{name}.classifier to "
+            "null and leave `classifier` out of its extractors"
+        )
 
-    def keep_references(folder: Path, classifier: nn.Module) -> dict[str, float]:
-        classifier = classifier.to(device)
-        test = read_split(shards, "test")
-        splits = {"train": read_split(shards, "train").x, "test": test.x}
-        for key, extractor in load_extractors(
-            settings, cast(Classifier, classifier), device
-        ).items():
-            for split, images in splits.items():
-                features = extract_features(images[: settings.count], extractor, ROWS)
-                write_reference(folder, key, split, features)
-        return {"test_accuracy": accuracy(classifier, test, device)}
+    def extras(folder: Path, model: nn.Module) -> dict[str, float]:
+        classifier = cast(Classifier, model.to(device))
+        figures = keep_references(folder, settings, shards, classifier, device)
+        return {"test_accuracy": accuracy(model, read_split(shards, "test"), device), **figures}
 
     training = Training(
         stage="features",
         name=name,
-        settings=settings,
-        plan=settings.plan,
-        seed=settings.seed,
+        settings=settings.classifier,
+        plan=settings.classifier.plan,
+        seed=settings.classifier.seed,
         model={
             "kind": "classifier",
             "shape": list(manifest.shape),
             "classes": len(manifest.classes),
-            "width": settings.width,
+            "width": settings.classifier.width,
         },
         inputs={"shards": shards},
-        target=Path("models/features") / name,
+        target=target,
         tags={"dataset": name, "family": "judge", "kind": "classifier"},
-        extras=keep_references,
+        extras=extras,
     )
     train_and_export(training, params)
 
 
+def keep_references(
+    folder: Path,
+    settings: ImageFeatures,
+    shards: Path,
+    classifier: Classifier | None,
+    device: torch.device,
+) -> dict[str, float]:
+    """Write the features of train and test images by each extractor; says how many of each."""
+    splits = {split: read_split(shards, split).x[: settings.count] for split in ("train", "test")}
+    for key, extractor in load_extractors(settings, classifier, device).items():
+        for split, images in splits.items():
+            write_reference(folder, key, split, extract_features(images, extractor, ROWS))
+    return {f"{split}_count": len(images) for split, images in splits.items()}
+
+
 def build(description: dict[str, Any], place: Place) -> Task:
     """Make a worker's part of the classifier's training (see `pipelines.runtime.launch`)."""
-    settings = ImageFeatures.model_validate(description["settings"])
+    settings = ClassifierTraining.model_validate(description["settings"])
     shards, plan = Path(description["shards"]), settings.plan
     learner = ClassificationLearner(
         seeded(description["model"], settings.seed),
@@ -105,16 +128,7 @@ def build(description: dict[str, Any], place: Place) -> Task:
         place.device,
         plan.precision == "bfloat16",
     )
-    batches = open_batches(
-        shards,
-        "train",
-        plan.batch_size,
-        settings.seed,
-        place.rank,
-        place.world_size,
-        place.memory_limit_mb * 1_000_000,
-        exclude_last=plan.validation_count,
-    )
+    batches = open_training_batches(shards, plan, settings.seed, place)
     held_out = split_validation(read_split(shards, "train"), plan.validation_count)[1]
 
     def validate(model: nn.Module, step: int) -> Validation:

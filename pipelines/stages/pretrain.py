@@ -12,13 +12,17 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from components.datasets.loading import open_batches, split_validation
+from components.datasets.loading import split_validation
 from components.datasets.shards import Manifest, read_split
 from components.learners.elbo import ELBOLearner
 from components.learners.learner import as_model_input
 from components.models.build import Description, seeded
 from components.models.vae import VAE
-from pipelines.runtime.builders import schedule_of, updater_arguments
+from pipelines.runtime.builders import (
+    open_training_batches,
+    schedule_of,
+    updater_arguments,
+)
 from pipelines.runtime.cli import run_stage
 from pipelines.runtime.launch import Place
 from pipelines.runtime.loop import Task, Validation, stream_seed
@@ -72,16 +76,7 @@ def build(description: dict[str, Any], place: Place) -> Task:
         place.device,
         plan.precision == "bfloat16",
     )
-    batches = open_batches(
-        shards,
-        "train",
-        plan.batch_size,
-        settings.seed,
-        place.rank,
-        place.world_size,
-        place.memory_limit_mb * 1_000_000,
-        exclude_last=plan.validation_count,
-    )
+    batches = open_training_batches(shards, plan, settings.seed, place)
     held_out = split_validation(read_split(shards, "train"), plan.validation_count)[1].x
 
     @torch.no_grad()

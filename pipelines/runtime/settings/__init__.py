@@ -15,6 +15,7 @@ from pipelines.runtime.settings.composing import (
     VAEBMCompose,
 )
 from pipelines.runtime.settings.judging import (
+    ClassifierTraining,
     Comparison,
     Evaluate,
     Features,
@@ -29,6 +30,7 @@ from pipelines.runtime.settings.root import Params, load_params
 from pipelines.runtime.settings.training import Optimiser, Plan, Pretrain, Runtime, VAEPretrain
 
 __all__ = [
+    "ClassifierTraining",
     "Comparison",
     "Compose",
     "EnergyDistanceSelect",

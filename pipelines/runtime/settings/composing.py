@@ -88,6 +88,7 @@ class FrechetSelect(Settings):
     """Export the weights whose samples are nearest to the held-out images."""
 
     kind: Literal["frechet"]
+    extractor: Literal["classifier", "imagenet"]  # one of the data set's features section
     count: Count  # samples drawn at each validation
 
 

@@ -4,26 +4,41 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.runtime.settings.base import Amount, Count, Positive, Settings
 from pipelines.runtime.settings.composing import Langevin
 from pipelines.runtime.settings.training import Optimiser, Plan
 
+CLASSIFIER = "classifier"
 Extractor = Literal["classifier", "imagenet", "inception-v3-compat"]
 
 
-class ImageFeatures(Settings):
-    """The data set's own classifier and the features of its train and test images."""
+class ClassifierTraining(Settings):
+    """The data set's own classifier."""
 
-    kind: Literal["images"]
     seed: Amount
-    width: Count  # channels of the classifier's first layer
-    count: Count  # images of each split whose features are kept
-    extractors: list[Extractor]
-    inception_weights: str | None  # path; null: torch-fidelity's own download
+    width: Count  # channels of the first layer
     optimiser: Optimiser
     plan: Plan
+
+
+class ImageFeatures(Settings):
+    """The features of a data set's train and test images, and its own classifier."""
+
+    kind: Literal["images"]
+    count: Count  # images of each split whose features are kept, at the most
+    extractors: Annotated[list[Extractor], Field(min_length=1)]
+    inception_weights: str | None  # path; null: torch-fidelity's own download
+    classifier: ClassifierTraining | None  # null for a data set without labels
+
+    @model_validator(mode="after")
+    def _classifier_is_there(self) -> ImageFeatures:
+        if (CLASSIFIER in self.extractors) != (self.classifier is not None):
+            raise ValueError(
+                "extractors with `classifier` and a section `classifier`, or neither of them"
+            )
+        return self
 
 
 class PointFeatures(Settings):
