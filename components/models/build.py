@@ -81,7 +81,13 @@ def build_vae(description: Description) -> VAE:
 
 
 def build_vaebm(description: Description) -> VAEBM:
-    """Make a VAEBM from ``base`` (a VAE's description), ``energy`` and ``space``."""
+    """Make a VAEBM from ``base`` (a VAE's description), ``energy`` and ``space``.
+
+    Raises:
+        UserError: the base is another kind of model.
+    """
+    if description["base"]["kind"] != "vae":
+        raise UserError(f"a vaebm needs a base of kind vae, not {description['base']['kind']!r}")
     base = build_vae(description["base"])
     energy = dict(description["energy"])
     kind = energy.pop("kind") + "-energy"

@@ -50,7 +50,7 @@ def read_story(folder: Path) -> dict[str, Any]:
         content["model"]["kind"]
     except FileNotFoundError:
         raise UserError(f"no exported model in {folder}: run the stage that makes it") from None
-    except (json.JSONDecodeError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):  # ValueError: neither UTF-8 nor JSON
         raise UserError(f"{folder / MODEL} is not a model's JSON: make the model again") from None
     return dict(content)
 
@@ -69,9 +69,13 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> nn.Module:
         device: where the model shall live.
 
     Raises:
-        UserError: no model there, or weights that are not those of the JSON's settings.
+        UserError: no model there, a JSON that lacks a setting, or weights that are not those of
+            its settings.
     """
-    model = build_model(read_story(folder)["model"])
+    try:
+        model = build_model(read_story(folder)["model"])
+    except KeyError as missing:
+        raise UserError(f"{folder / MODEL} lacks {missing}: make the model again") from None
     try:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except FileNotFoundError:

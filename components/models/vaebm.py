@@ -26,7 +26,7 @@ class Samples(NamedTuple):
     Attributes:
         items: N×shape, at the chain's end.
         noise: ε_z at the chain's end, N×L.
-        along: items at the kept steps, in the order asked for.
+        along: items at the kept steps, in the order of the chain.
         acceptance: share of accepted moves of each chain (Metropolis only), N.
     """
 
