@@ -10,7 +10,7 @@ import importlib
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from pipelines.runtime.loop import CheckpointStore, Outcome, Reporter, State, Ta
 from pipelines.runtime.progress import Board, BoardReporter, Follower, Log, SilentReporter
 from pipelines.runtime.settings import Plan, Runtime
 
-# Each of these takes seconds off the start of a training; see docs in the README, "Start-up".
+# Most of these take seconds off the start of a training (README, "Start-up"); the timeout is for
+# busy machines, on which importing torch can take longer than Ray's minute.
 RAY_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
@@ -34,6 +35,7 @@ RAY_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
     "RAY_USAGE_STATS_ENABLED": "0",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
@@ -86,10 +88,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Trained:
-    """What comes back: the exported model's weights on the CPU, and the training's story."""
+    """What comes back of a training.
+
+    Attributes:
+        weights: the exported model's state dict, on the CPU.
+        outcome: the training's story.
+        start_seconds: from the launch to the first worker's first line of work.
+    """
 
     weights: dict[str, Tensor]
     outcome: Outcome
+    start_seconds: float
 
 
 def run_training(job: Job, runtime: Runtime, storage: Path, log: Log) -> Trained:
@@ -105,8 +114,8 @@ def run_training(job: Job, runtime: Runtime, storage: Path, log: Log) -> Trained
         UserError: the cluster has not what the settings ask for.
     """
     run = _in_process if runtime.num_workers == 0 else _on_ray
-    final = run(job, runtime, storage, log)
-    return Trained(final["weights"], Outcome(**final["outcome"]))
+    final, start_seconds = run(job, runtime, storage, log)
+    return Trained(final["weights"], Outcome(**final["outcome"]), start_seconds)
 
 
 def forget(job: Job, storage: Path) -> None:
@@ -116,6 +125,7 @@ def forget(job: Job, storage: Path) -> None:
 
 def work(job: Mapping[str, Any], place: Place, store: CheckpointStore, reporter: Reporter) -> None:
     """What each worker does, with Ray or without: train, then keep the exported weights."""
+    reporter.started()
     saved = store.load()
     if saved is not None and "weights" in saved:
         return
@@ -127,22 +137,28 @@ def work(job: Mapping[str, Any], place: Place, store: CheckpointStore, reporter:
     store.save(outcome.step + 1, {"weights": weights, "outcome": asdict(outcome)})
 
 
-def _in_process(job: Job, runtime: Runtime, storage: Path, log: Log) -> State:
+def _in_process(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[State, float]:
     torch.set_num_threads(runtime.threads)
     device = torch.device("cuda" if runtime.gpu else "cpu")
     place = Place(0, 1, device, runtime.memory_limit_mb)
     board, store = Board(), FolderStore(storage / job.run_name)
-    with Follower(f"{job.stage} {job.name}", board.take, log):
+    with Follower(f"{job.stage} {job.name}", board.take, log) as follower:
         work(_plain(job), place, store, BoardReporter(board.post))
     final = store.load()
     assert final is not None
-    return final
+    return final, follower.start_seconds
 
 
-def _on_ray(job: Job, runtime: Runtime, storage: Path, log: Log) -> State:
+def _on_ray(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[State, float]:
     os.environ.update({k: v for k, v in RAY_ENVIRONMENT.items() if k not in os.environ})
     import ray
-    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train import (
+        CheckpointConfig,
+        FailureConfig,
+        RunConfig,
+        ScalingConfig,
+        WorkerGroupError,
+    )
     from ray.train.torch import TorchConfig, TorchTrainer
 
     _attach(runtime)
@@ -167,13 +183,27 @@ def _on_ray(job: Job, runtime: Runtime, storage: Path, log: Log) -> State:
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
     )
-    with Follower(f"{job.stage} {job.name}", lambda: ray.get(board.take.remote()), log):
-        result = trainer.fit()
+    with Follower(f"{job.stage} {job.name}", lambda: ray.get(board.take.remote()), log) as told:
+        try:
+            result = trainer.fit()
+        except WorkerGroupError as error:
+            raise _meant_for_user(error.worker_failures.values()) or error from None
     assert result.checkpoint is not None
     with result.checkpoint.as_directory() as folder:
         final = read_state(Path(folder), rank=0)
     assert final is not None
-    return final
+    return final, told.start_seconds
+
+
+def _meant_for_user(failures: Iterable[BaseException]) -> UserError | None:
+    """The `UserError` that a worker raised, if one did: Ray wraps it in errors of its own."""
+    for failure in failures:
+        here: BaseException | None = failure
+        while here is not None:
+            if isinstance(here, UserError):
+                return here
+            here = getattr(here, "_base_exc", None) or here.__cause__
+    return None
 
 
 def ray_worker(config: dict[str, Any]) -> None:

@@ -45,6 +45,9 @@ class BoardReporter:
     def __init__(self, post: Callable[[Event], Any]) -> None:
         self._post = post
 
+    def started(self) -> None:
+        self._post({"kind": "started", "time": time.time()})
+
     def progress(self, step: int, steps: int, note: str) -> None:
         self._post({"kind": "progress", "step": step, "steps": steps, "note": note})
 
@@ -57,6 +60,8 @@ class BoardReporter:
 
 class SilentReporter:
     """What the workers other than the first use."""
+
+    def started(self) -> None: ...
 
     def progress(self, step: int, steps: int, note: str) -> None: ...
 
@@ -126,6 +131,9 @@ class Follower:
         self._display = ProgressDisplay(title)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._began = time.time()
+        self.start_seconds = 0.0
+        """From here to the first worker's first line of work, seconds."""
 
     def __enter__(self) -> Follower:
         self._thread.start()
@@ -145,6 +153,8 @@ class Follower:
 
     def _handle(self, event: Event) -> None:
         match event["kind"]:
+            case "started":
+                self.start_seconds = event["time"] - self._began
             case "progress":
                 self._display.show(event["step"], event["steps"], event["note"])
             case "metrics":

@@ -20,7 +20,6 @@ from pipelines.runtime.launch import Job, forget, run_training
 from pipelines.runtime.loop import Outcome
 from pipelines.runtime.outputs import write_json, write_text
 from pipelines.runtime.settings import Params, Plan, Settings
-from pipelines.runtime.tracking import IDENTITY_TAG, WEIGHTS_TAG, Tracker
 
 STORAGE = Path(".ray")
 
@@ -60,6 +59,9 @@ def train_and_export(training: Training, params: Params) -> Outcome:
     Outputs: the exported model in ``training.target``, ``metrics/STAGE/NAME.json``,
     ``plots/STAGE/NAME/{training,validation}.csv``.
     """
+    # MLflow takes seconds to import; workers import this module too and never log themselves.
+    from pipelines.runtime.tracking import IDENTITY_TAG, WEIGHTS_TAG, Tracker
+
     root = Path.cwd()
     settings = training.settings.model_dump(mode="json")
     key = identity(settings, _fingerprints(training.inputs), training.stage)
@@ -92,6 +94,7 @@ def train_and_export(training: Training, params: Params) -> Outcome:
         raise
     outcome = trained.outcome
     figures = _figures(training.model, outcome, time.monotonic() - started)
+    figures["start_seconds"] = round(trained.start_seconds, 1)
     with whole_folder(training.target) as folder:
         story = {
             "stage": training.stage,
