@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ class ClassificationLearner(Learner):
         model: images in [0, 1] to logits.
         schedule: learning rate.
         optimiser: further arguments of `Updater`.
-        seed: of this worker's stream.
+        seed: of dropout, this worker's own.
         device: where to learn.
         bfloat16: whether the network runs in bfloat16.
     """
@@ -47,7 +48,7 @@ class ClassificationLearner(Learner):
             raise ValueError("a classifier needs labels")
         self.model.train()
         labels = batch.labels.to(self.device, non_blocking=True)
-        with precision(self.device, self.bfloat16):
+        with self._dropout(), precision(self.device, self.bfloat16):
             logits = self.model(as_model_input(batch.x, self.device))
         loss = F.cross_entropy(logits.float(), labels)
         self.updater.update(loss, step)
@@ -63,3 +64,11 @@ class ClassificationLearner(Learner):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.updater.load_state_dict(state["updater"])
         self.generator.set_state(state["generator"].cpu())
+
+    @contextmanager
+    def _dropout(self) -> Iterator[None]:
+        """Let dropout, which knows no generator but PyTorch's own, follow the learner's."""
+        seed = torch.randint(2**63 - 1, (), generator=self.generator, device=self.device)
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(int(seed))
+            yield

@@ -38,12 +38,12 @@ class Schedule:
         """
         if step < self.warmup_steps:
             return self.peak * (step + 1) / self.warmup_steps
-        past = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        past = min(1.0, (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
         if self.decay == "constant":
             return self.peak
         if self.decay == "linear":
             return self.peak * (1.0 - past)
-        return self.peak * 0.5 * (1.0 + math.cos(math.pi * min(1.0, past)))
+        return self.peak * 0.5 * (1.0 + math.cos(math.pi * past))
 
 
 class Updater:

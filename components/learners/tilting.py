@@ -88,7 +88,7 @@ class TiltingLearner(Learner):
         )
         self.generator = torch.Generator(device).manual_seed(seed)
         self.spectral = (
-            SpectralRegulariser(self.model.energy, self.generator)
+            SpectralRegulariser(self.model.energy, torch.Generator().manual_seed(seed))
             if settings.spectral_penalty
             else None
         )
@@ -124,7 +124,7 @@ class TiltingLearner(Learner):
             "updater": self.updater.state_dict(),
             "warm_adam": self.warm_updater.adam.state_dict(),
             "spectral": self.spectral.state_dict() if self.spectral else {},
-            "replay": self.replay.state_dict() if self.replay else {},
+            "replay": {} if self.replay is None else self.replay.state_dict(),
             "generator": self.generator.get_state(),
         }
 
@@ -133,7 +133,7 @@ class TiltingLearner(Learner):
         self.warm_updater.adam.load_state_dict(state["warm_adam"])
         if self.spectral:
             self.spectral.load_state_dict(state["spectral"])
-        if self.replay:
+        if self.replay is not None:
             self.replay.load_state_dict(state["replay"])
         self.generator.set_state(state["generator"].cpu())
 
@@ -149,10 +149,12 @@ class TiltingLearner(Learner):
 
     def _follow_likelihood(self, data: Tensor, step: int) -> Metrics:
         """One step along Eq. 4.17, with the chains' energies held near zero on average."""
-        start = self.replay.draw(len(data), step, self.generator) if self.replay else None
+        # Asked for by identity: a buffer that holds nothing yet is false.
+        buffer = self.replay
+        start = None if buffer is None else buffer.draw(len(data), step, self.generator)
         chains = self.model.sample(len(data), self.generator, self.settings.langevin, noise_z=start)
-        if self.replay:
-            self.replay.push(chains.noise, self.generator)
+        if buffer is not None:
+            buffer.push(chains.noise, self.generator)
         energy_data, energy_chain = self._energies(data, chains.items)
         loss = energy_data.mean() - energy_chain.mean()
         self.updater.update(loss + self._penalty(energy_data, energy_chain), step)
