@@ -54,7 +54,9 @@ def load_params(path: Path) -> Params:
         raise UserError(
             f"no settings file {path}: run from the repository's folder or give --params"
         ) from None
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise UserError(f"cannot read settings file {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     try:
         return Params.model_validate(content)
