@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from components.errors import UserError
-from components.networks.layers import ScalarHead, centre
+from components.networks.layers import QuadraticHead, ScalarHead, centre
 from components.networks.normalisation import Normalisation, normalise
+
+
+Head = Literal["linear", "quadratic"]
 
 
 class _Layer(NamedTuple):
@@ -22,7 +25,12 @@ class _ConvStack(nn.Module):
     """Swish convolutions with padding (kernel − 1)//2, flattened, and a layer to the scalar."""
 
     def __init__(
-        self, channels: int, size: int, layers: Sequence[_Layer], normalisation: Normalisation
+        self,
+        channels: int,
+        size: int,
+        layers: Sequence[_Layer],
+        normalisation: Normalisation,
+        head: Head = "linear",
     ) -> None:
         super().__init__()
         modules: list[nn.Module] = []
@@ -37,7 +45,7 @@ class _ConvStack(nn.Module):
                     f"{len(layers)} strided convolutions are too many for {size} pixels"
                 )
         self.body = nn.Sequential(*modules)
-        self.head = ScalarHead(channels * side**2)
+        self.head = (QuadraticHead if head == "quadratic" else ScalarHead)(channels * side**2)
         normalise(self, normalisation)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -98,6 +106,7 @@ class StridedEnergy(_ConvStack):
         kernel: side of the kernels, pixels.
         stride: of every convolution, pixels.
         normalisation: of every layer: "none", "weight" or "spectral".
+        head: from features to the energy: "linear", or "quadratic" (`QuadraticHead`).
 
     Raises:
         UserError: the images are too small for that many convolutions.
@@ -111,6 +120,7 @@ class StridedEnergy(_ConvStack):
         kernel: int = 4,
         stride: int = 2,
         normalisation: Normalisation = "none",
+        head: Head = "linear",
     ) -> None:
         layers = [_Layer(count, kernel, stride) for count in filters]
-        super().__init__(channels, size, layers, normalisation)
+        super().__init__(channels, size, layers, normalisation, head)

@@ -57,3 +57,26 @@ class ScalarHead(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             energies: Tensor = self.linear(features.float())
         return energies.squeeze(1)
+
+
+class QuadraticHead(nn.Module):
+    """Half the squared norm of a fully connected layer, in float32 even under autocast.
+
+    A linear head can go on falling beyond the data: what is sharper than the data, as digits are
+    sharper than clothes, then gets an energy far below all of it. This one is bounded below, and
+    features larger than those of data cost energy.
+
+    Args:
+        features: F, size of the input.
+        rank: size of the layer's output.
+    """
+
+    def __init__(self, features: int, rank: int = 64) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, rank)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map N×F to N, each 0 or more."""
+        with torch.autocast(features.device.type, enabled=False):
+            energies: Tensor = 0.5 * self.linear(features.float()).square().sum(1)
+        return energies

@@ -138,6 +138,7 @@ class _Run:
         self.outcome = Outcome()
         self.best_weights: dict[str, Tensor] | None = None
         self.last_score: float | None = None
+        self.stopped = False
         self.pending: list[Metrics] = []
         self.note = ""
 
@@ -149,7 +150,7 @@ class _Run:
         else:
             self._restore(saved)
             good = saved
-        while self.outcome.step < self.plan.steps:
+        while self.outcome.step < self.plan.steps and not self.stopped:
             self._step()
             step = self.outcome.step
             last = step == self.plan.steps
@@ -158,18 +159,18 @@ class _Run:
             if not (validating or saving or step % self.plan.log_every == 0):
                 continue
             reason = self._report()
+            if reason is None and (validating or saving):
+                reason = self._broken()
             if reason is not None:
                 if len(self.outcome.rollbacks) >= self.plan.max_rollbacks:
                     self._give_up(good, reason)
                     break
                 self._roll_back(good, reason)
                 continue
-            stop = self._validate() if validating else False
-            if saving or stop:
+            self.stopped = validating and self._validate()
+            if saving or self.stopped:
                 good = self._snapshot()
                 self.store.save(step, good)
-            if stop:
-                break
         self._keep_best()
         return self.outcome
 
@@ -195,6 +196,15 @@ class _Run:
         self.reporter.progress(step, self.plan.steps, self.note or shown)
         return reason
 
+    def _broken(self) -> str | None:
+        """Say so if the last update broke the weights: its metrics were read before it.
+
+        Such a state must neither be judged nor become the one that a rollback goes back to.
+        """
+        broken = torch.tensor([0.0 if _finite(self.task.learner.state_dict()) else 1.0])
+        average_tensors([broken])
+        return "weights not finite" if broken.item() > 0.0 else None
+
     def _validate(self) -> bool:
         """Judge the model, keep its weights if they are the best, say whether to stop."""
         if self.task.validate is None:
@@ -212,6 +222,8 @@ class _Run:
         agreed = torch.tensor([validation.score], dtype=torch.float64)
         average_tensors([agreed])
         score = agreed.item()
+        if not np.isfinite(score):
+            return False
         if self.outcome.kept_score is None or score < self.outcome.kept_score:
             self.outcome.kept_score, self.outcome.kept_step = score, step
             self.best_weights = _cloned(model.state_dict())
@@ -226,6 +238,7 @@ class _Run:
             "batches": _cloned(self.task.batches.state_dict()),
             "best_weights": self.best_weights,
             "last_score": self.last_score,
+            "stopped": self.stopped,
             "outcome": {
                 "step": self.outcome.step,
                 "kept_step": self.outcome.kept_step,
@@ -241,6 +254,7 @@ class _Run:
         self.task.batches.load_state_dict(state["batches"])
         self.best_weights = state["best_weights"]
         self.last_score = state["last_score"]
+        self.stopped = state["stopped"]
         saved = copy.deepcopy(state["outcome"])
         saved["rollbacks"] = [(int(step), str(reason)) for step, reason in saved["rollbacks"]]
         self.outcome = Outcome(**saved)
@@ -265,6 +279,16 @@ class _Run:
             self.outcome.kept_step = self.outcome.step
         else:
             self.task.learner.exported().load_state_dict(self.best_weights)
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return not value.is_floating_point() or bool(value.isfinite().all())
+    if isinstance(value, Mapping):
+        return all(_finite(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return all(_finite(item) for item in value)
+    return True
 
 
 def _cloned(value: Any) -> Any:

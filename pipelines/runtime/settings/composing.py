@@ -68,6 +68,7 @@ class StridedEnergyNetwork(Settings):
     kernel: Count  # pixels
     stride: Count  # pixels, of every layer
     normalisation: Normalisation
+    head: Literal["linear", "quadratic"]  # quadratic: bounded below, f ≥ 0
 
 
 class ResidualEnergyNetwork(Settings):
