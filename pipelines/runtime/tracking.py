@@ -48,7 +48,7 @@ class Tracker:
         try:
             self.client = MlflowClient(tracking_uri=self.uri)
             self.experiment = self._experiment(runtime.experiment, root)
-        except MlflowException as error:
+        except (MlflowException, OSError) as error:
             first = str(error).splitlines()[0]
             raise UserError(
                 f"MLflow at {self.uri} does not answer ({first}): start it or set "
