@@ -15,6 +15,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from components.models.export import load_model
+from components.models.vae import VAE
 from components.models.vaebm import VAEBM
 from pipelines.runtime.identity import REPOSITORY
 from pipelines.runtime.settings import load_params
@@ -203,3 +204,15 @@ def test_a_setting_reruns_what_depends_on_it(made: Project) -> None:
     runs = client.search_runs(["1"], f"tags.`{MODEL_TAG}` = 'vaebm-toy'")
     assert {run.data.params["langevin.steps"] for run in runs} == {"3", "5"}
     assert before in {run.info.run_id for run in runs}
+
+
+def test_what_a_worker_has_to_say_to_the_user(made: Project) -> None:
+    content = made.settings()
+    content["runtime"] |= {"num_workers": 1, "max_failures": 0}
+    content["pretrain"]["vae-toy"]["plan"]["batch_size"] = 5000
+    (made.root / "other.yaml").write_text(yaml.safe_dump(content))
+    done = made.stage("pretrain", "vae-toy", "--params", "other.yaml", check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()  # no traceback of Ray's, no noise of its controller
+    assert line.startswith("error: data set 25-gaussians gives a worker 1800 items")
+    assert isinstance(load_model(made.root / "models/vae-toy"), VAE)  # the old one is still there
