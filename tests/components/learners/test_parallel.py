@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,9 @@ def batch(step: int, rows: slice) -> Batch:
 def work(rank: int, folder: str) -> None:
     """One worker: average, broadcast, learn from its half of each batch."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+    # Workers out of step with each other shall fail, not wait for half an hour.
+    patience = timedelta(seconds=60)
+    dist.init_process_group("gloo", f"file://{folder}/meeting", patience, 2, rank)
     try:
         parameters = [nn.Parameter(torch.zeros(size)) for size in ((2, 3, 4, 4), (5,), (2,))]
         parameters[0].data = parameters[0].data.to(memory_format=torch.channels_last)
