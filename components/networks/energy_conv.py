@@ -11,7 +11,6 @@ from components.errors import UserError
 from components.networks.layers import QuadraticHead, ScalarHead, centre
 from components.networks.normalisation import Normalisation, normalise
 
-
 Head = Literal["linear", "quadratic"]
 
 
