@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from components.errors import UserError
 from pipelines.runtime.settings.base import Count, Settings, one_line
 from pipelines.runtime.settings.composing import Compose
-from pipelines.runtime.settings.judging import Average, Evaluate, Features, Report, Sample
+from pipelines.runtime.settings.judging import Evaluate, Features, Report, Sample
 from pipelines.runtime.settings.training import Pretrain, Runtime
 
 
@@ -35,7 +35,6 @@ class Params(Settings):
     compose: dict[str, Compose] = Field(default_factory=dict)
     sample: dict[str, Sample] = Field(default_factory=dict)
     evaluate: dict[str, Evaluate] = Field(default_factory=dict)
-    average: dict[str, Average] = Field(default_factory=dict)
     report: dict[str, Report] = Field(default_factory=dict)
 
 

@@ -56,11 +56,6 @@ def test_the_repositorys_settings_are_right() -> None:
     assert used <= params.fetch.keys() == params.shard.keys()
 
 
-@pytest.mark.parametrize("file", sorted((REPOSITORY / "pipelines").rglob("params.yaml")), ids=str)
-def test_the_studies_settings_are_right(file: Path) -> None:
-    load_params(file)
-
-
 @pytest.mark.parametrize(
     ("path", "value", "line"),
     [
