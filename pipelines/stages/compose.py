@@ -88,7 +88,7 @@ def build(description: dict[str, Any], place: Place) -> Task:
         _objective(settings),
         schedule_of(settings.optimiser, plan.steps - _warm_steps(settings)),
         updater_arguments(settings.optimiser),
-        _replay(settings, base.latent),
+        _replay(settings, base.latent, place.device),
         stream_seed(settings.seed, place.rank, 0),
         place.device,
         plan.precision == "bfloat16",
@@ -113,11 +113,11 @@ def _warm_steps(settings: VAEBMCompose) -> int:
     return settings.warm_start.steps if settings.warm_start else 0
 
 
-def _replay(settings: VAEBMCompose, latent: int) -> ReplayBuffer | None:
+def _replay(settings: VAEBMCompose, latent: int, device: torch.device) -> ReplayBuffer | None:
     replay = settings.replay
     if replay is None:
         return None
-    return ReplayBuffer(replay.size, (latent,), replay.probability, replay.anneal_steps)
+    return ReplayBuffer(replay.size, (latent,), replay.probability, replay.anneal_steps, device)
 
 
 def _validation(
