@@ -21,6 +21,7 @@ from mlflow.tracking import MlflowClient
 
 from components.errors import UserError
 from pipelines.runtime.identity import REPOSITORY
+from pipelines.runtime.secrets import masked, tracking_address
 from pipelines.runtime.settings import Runtime
 
 MODEL_TAG = "symbiosis.model"
@@ -41,7 +42,8 @@ class Tracker:
 
     def __init__(self, runtime: Runtime, root: Path) -> None:
         local = f"sqlite:///{(root / 'mlflow.db').resolve()}"
-        self.uri = runtime.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or local
+        given = runtime.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or local
+        self.uri = tracking_address(given)
         # A server that is down shall be said within seconds, not after MLflow's two minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -51,8 +53,8 @@ class Tracker:
         except (MlflowException, OSError) as error:
             first = str(error).splitlines()[0]
             raise UserError(
-                f"MLflow at {self.uri} does not answer ({first}): start it or set "
-                "runtime.tracking_uri to null"
+                masked(f"MLflow at {self.uri} does not answer ({first})")
+                + ": start it or set runtime.tracking_uri to null"
             ) from None
 
     def row(self, model: str, key: Mapping[str, str], tags: Mapping[str, str]) -> Row:

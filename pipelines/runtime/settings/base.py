@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from components.errors import UserError
+from pipelines.runtime.secrets import masked
 
 Entry = TypeVar("Entry")
 _ABSENT = object()
@@ -88,7 +89,7 @@ def _complaint(error: ErrorDetails) -> str:
             return f"kind {context['tag']!r} is unknown; allowed: {context['expected_tags']}"
         case "union_tag_not_found":
             return "needs a key `kind`"
-    shown = repr(value) if not isinstance(value, Mapping | list) else type(value).__name__
+    shown = masked(repr(value)) if not isinstance(value, Mapping | list) else type(value).__name__
     allowed = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     return f"{shown} is not allowed; it should be {allowed}"
 

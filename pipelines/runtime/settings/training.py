@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from pipelines.runtime.secrets import has_credentials
 from pipelines.runtime.settings.base import (
     Amount,
     Count,
@@ -27,6 +28,16 @@ class Runtime(Settings):
     tracking_uri: str | None  # MLflow; null: sqlite and artifacts in this folder
     experiment: str  # MLflow experiment
     memory_limit_mb: Count  # data sets up to this size are held in memory, larger ones stream
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _no_credentials(cls, address: str | None) -> str | None:
+        if address is not None and has_credentials(address):
+            raise ValueError(
+                "an address without user and password, since this file is in git: export "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_URI)"
+            )
+        return address
 
 
 class Optimiser(Settings):
