@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import sys
 import warnings
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from components.errors import UserError
 from pipelines.runtime.settings import Params, load_params
+from pipelines.runtime.settings.paths import assigned
 
 NOISY_LOGGERS = ("mlflow", "alembic", "ray", "PIL", "matplotlib")
 
@@ -35,10 +37,18 @@ def run_stage(description: str | None, main: Callable[[str, Params], None]) -> N
         default=Path("params.yaml"),
         help="settings file (default: %(default)s)",
     )
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="another value than the settings file's, as in --set compose.vaebm-toy.seed=1; may be "
+        "given many times; --compose.vaebm-toy.seed 1 says the same",
+    )
+    arguments = parser.parse_args(_as_set(sys.argv[1:]))
     quieten_libraries()
     try:
-        main(arguments.name, load_params(arguments.params))
+        main(arguments.name, load_params(arguments.params, assigned(arguments.set)))
     except UserError as error:
         sys.exit(_fail(f"error: {error}"))
     except KeyboardInterrupt:
@@ -51,6 +61,23 @@ def quieten_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def _as_set(words: list[str]) -> list[str]:
+    """Spell ``--PATH VALUE`` as ``--set PATH=VALUE``, PATH being any option with a dot in its name.
+
+    MLflow Projects hand parameters of the user's own on in this way.
+    """
+    spelt: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        path, equals, value = word.removeprefix("--").partition("=")
+        if word.startswith("--") and "." in path:
+            words_value = [value] if equals else list(itertools.islice(rest, 1))
+            spelt += ["--set", "=".join([path, *words_value])]
+        else:
+            spelt.append(word)
+    return spelt
 
 
 def _fail(line: str) -> int:

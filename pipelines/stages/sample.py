@@ -7,6 +7,7 @@ metrics/sample/NAME.json (NFE, seconds).
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -81,7 +82,8 @@ def check_settings(name: str, folder: Path, params: Params) -> None:
         if now.get(key) != then.get(key):
             raise UserError(
                 f"{folder} was exported by other settings: {story['stage']}.{name}.{key} was "
-                f"{then.get(key)!r}, is {now.get(key)!r}; run dvc repro {story['stage']}@{name}"
+                f"{then.get(key)!r}, is {now.get(key)!r}; run dvc repro {story['stage']}@{name}, "
+                f"or keep it: --set {story['stage']}.{name}.{key}={json.dumps(then.get(key))}"
             )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError
@@ -11,6 +13,7 @@ from components.errors import UserError
 from pipelines.runtime.settings.base import Count, Settings, one_line
 from pipelines.runtime.settings.composing import Compose
 from pipelines.runtime.settings.judging import Evaluate, Features, Report, Sample
+from pipelines.runtime.settings.paths import replaced
 from pipelines.runtime.settings.training import Pretrain, Runtime
 
 
@@ -38,11 +41,12 @@ class Params(Settings):
     report: dict[str, Report] = Field(default_factory=dict)
 
 
-def load_params(path: Path) -> Params:
+def load_params(path: Path, changes: Mapping[str, Any] | None = None) -> Params:
     """Read and check a settings file.
 
     Args:
         path: YAML file.
+        changes: values instead of the file's, by their paths (see `paths.replaced`).
 
     Raises:
         UserError: no such file, no YAML, an unknown key, a wrong type or range.
@@ -57,6 +61,8 @@ def load_params(path: Path) -> Params:
         raise UserError(f"cannot read settings file {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if changes and isinstance(content, Mapping):
+        content = replaced(content, changes)
     try:
         return Params.model_validate(content)
     except ValidationError as error:
