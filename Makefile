@@ -29,7 +29,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	@dvc repro
 	@echo
-	@cat report/table.txt
+	@cat report/index.txt
 	@echo
 	@echo "Report: file://$(CURDIR)/report/index.html    MLflow: make ui"
 

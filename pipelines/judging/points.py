@@ -176,7 +176,8 @@ def _pictures(
     nodes = torch.stack([x.flatten(), y.flatten()], dim=1)
     model = (tilted(nodes) - log_z).exp().view(PANEL, PANEL)
     true = truth.log_prob(nodes).exp().view(PANEL, PANEL)
-    panels = {"truth": true.float().numpy(), "model": model.numpy()}
+    panels = {"truth": true.float().numpy(), "model": model.float().numpy()}
+    np.savez_compressed(folder / "density.npz", truth=panels["truth"], model=panels["model"])
     density_panels(panels, settings.extent).savefig(folder / "density.png")
     points = {"data": test[:SHOWN].numpy(), "samples": sampled[:SHOWN].numpy()}
     scatter_panels(points, settings.extent).savefig(folder / "samples.png")

@@ -1,1 +1,1 @@
-"""What the report stage does: reads what the other stages left, and lays it out on one page."""
+"""What the report stage does: puts sections and the picture of the workflow on one page."""

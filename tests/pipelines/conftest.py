@@ -1,12 +1,15 @@
-"""Small projects for the tests of stages."""
+"""Small projects for the tests of stages, and what the stages before a comparison leave."""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
 import pytest
 
+from pipelines.stages import compare, report
+from tests.pipelines.site import Site, build_site
 from tests.pipelines.small_project import Project, copy_project
 
 
@@ -22,3 +25,30 @@ def project(template: Path, tmp_path: Path) -> Project:
     root = tmp_path / "project"
     shutil.copytree(template, root)
     return Project(root)
+
+
+@pytest.fixture(scope="session")
+def complete_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """All inputs of a comparison of points and of one of images. Not to be changed."""
+    return build_site(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture
+def site(complete_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A copy of the complete site; the working folder is there."""
+    root = tmp_path / "site"
+    shutil.copytree(complete_site.root, root)
+    monkeypatch.chdir(root)
+    return Site(root, complete_site.params)
+
+
+@pytest.fixture(scope="session")
+def reported(complete_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where both comparisons and their page have been made. Not to be changed."""
+    root = tmp_path_factory.mktemp("reported") / "site"
+    shutil.copytree(complete_site.root, root)
+    with contextlib.chdir(root):
+        for name in complete_site.params.compare:
+            compare.main(name, complete_site.params)
+        report.main("index", complete_site.params)
+    return root

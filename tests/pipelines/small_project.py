@@ -144,12 +144,10 @@ def small_settings() -> Content:
             judging |= {"data": IMAGES, "outsiders": {"near": NEAR, "far": FAR}}
             judging |= {"ood_count": 60, "bound_samples": 2}
         small["evaluate"][name] = judging
-    comparisons = full["report"]["main"]["comparisons"]
-    small["report"]["main"] = _changed(full["report"]["main"], comparisons={})
-    small["report"]["main"]["comparisons"] = {
-        "toy": comparisons["toy"],
-        "digits": {"base": "vae-digits", "composition": "vaebm-digits", "paper": {}},
-    }
+    shown = full["compare"]["fashion"]
+    here = {"base": "vae-digits", "composition": "vaebm-digits", "data": IMAGES, "paper": {}}
+    small["compare"] = {"toy": full["compare"]["toy"], "digits": _changed(shown, **here)}
+    small["report"] = full["report"]
     plain: Content = yaml.safe_load(yaml.dump(small, Dumper=_Plain))
     return plain
 

@@ -43,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.set("runtime.num_workers", 0)
     # Where work runs changes no result: the base that Ray has trained is not trained again.
     rest = stages_run(project.run("dvc", "repro").stdout)
-    assert rest[:2] == ["fetch@digits", "shard@digits"] and rest[-1] == "report@main"
+    assert rest[:2] == ["fetch@digits", "shard@digits"] and rest[-1] == "report@index"
     assert "pretrain@vae-digits" in rest and "pretrain@vae-toy" not in rest
     project.run("git", "add", "-A")
     project.run("git", "commit", "-q", "-m", "first")
@@ -128,7 +128,7 @@ def test_figures_of_points(made: Project, name: str) -> None:
 def test_report(made: Project) -> None:
     page = (made.root / "report/index.html").read_text()
     assert "data:image/png;base64," in page and "VAE → VAEBM" in page
-    table = (made.root / "report/table.txt").read_text()
+    table = (made.root / "report/index.txt").read_text()
     assert "toy (25-gaussians)" in table and "digits (digits)" in table
     base, composition = (figures(made, f"evaluate/{kind}-digits.json") for kind in ("vae", "vaebm"))
     for value in (base["frechet_classifier"], composition["frechet_classifier"]):
@@ -179,7 +179,7 @@ def test_commands_of_dvc(made: Project) -> None:
         assert data == figures(made, f"evaluate/{name}.json")
     graph = made.run("dvc", "dag", "--dot").stdout
     assert '"pretrain@vae-toy" -> "compose@vaebm-toy"' in graph
-    assert '"evaluate@vaebm-digits" -> "report@main"' in graph
+    assert '"evaluate@vaebm-digits" -> "compare@digits"' in graph
     made.set("compose.vaebm-toy.max_gap", 51.0)
     different = json.loads(made.run("dvc", "params", "diff", "--json").stdout)
     assert different == {
@@ -196,8 +196,8 @@ def test_a_setting_reruns_what_depends_on_it(made: Project) -> None:
     assert refused.returncode == 2
     assert "compose.vaebm-toy.langevin.steps was 3, is 5" in refused.stderr
     ran = stages_run(made.run("dvc", "repro").stdout)
-    expected = ["compose@vaebm-toy", "sample@vaebm-toy", "evaluate@vaebm-toy", "report@main"]
-    assert ran == expected
+    expected = [f"{stage}@vaebm-toy" for stage in ("compose", "sample", "evaluate")]
+    assert ran == [*expected, "compare@toy", "report@index"]
     lock = yaml.safe_load((made.root / "dvc.lock").read_text())["stages"]["compose@vaebm-toy"]
     assert lock["params"]["params.yaml"]["compose.vaebm-toy"]["langevin"]["steps"] == 5
     client = MlflowClient(tracking_uri=f"sqlite:///{made.root}/mlflow.db")

@@ -96,15 +96,16 @@ Evaluate = Annotated[PointEvaluate | ImageEvaluate, Field(discriminator="kind")]
 
 
 class Comparison(Settings):
-    """A base beside its composition."""
+    """A base beside its composition: a section of a page."""
 
+    page: str  # entry of `report` that shows it
     base: str
     composition: str
+    data: str
     paper: dict[str, float]  # the dissertation's figures
 
 
 class Report(Settings):
-    """What the report shows."""
+    """A page, report/NAME.html."""
 
     title: str
-    comparisons: dict[str, Comparison]

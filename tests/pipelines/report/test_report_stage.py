@@ -1,16 +1,17 @@
-"""The whole stage, from files to page."""
+"""The stages compare and report, from the files of the other stages to the page."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from components.errors import UserError
-from pipelines.stages import report
+from pipelines.stages import compare, report
+from tests.pipelines.site import TITLE, Site
 
 
 class Page(HTMLParser):
@@ -65,7 +66,7 @@ def test_the_page_is_well_formed_and_needs_nothing_else(reported: Path) -> None:
 def test_the_page_shows_what_was_measured(reported: Path) -> None:
     page = Page((reported / "report/index.html").read_text())
     for shown in (
-        "VAE & VAEBM <small>",
+        TITLE,
         "−1.500 ± 0.010",
         "truth −1.098",
         "40.00 ± 0.50",
@@ -80,37 +81,24 @@ def test_the_page_shows_what_was_measured(reported: Path) -> None:
         "dvc repro evaluate@vaebm-fashion",
     ):
         assert shown in page.text, shown
-    for stem in ("samples of the base", "chains, started", "training of vaebm-toy", "density of"):
+    for stem in ("samples of the base", "chains, started", "training of vaebm-toy", "true density"):
         assert any(stem in text for text in page.pictures), stem
     assert all(page.pictures), "each picture has a text"
 
 
-def test_inception_makes_it_an_fid(site) -> None:
+def test_inception_makes_it_an_fid(site: Site) -> None:
     for name, value in (("vae-fashion", 57.0), ("vaebm-fashion", 38.0)):
         path = site.root / f"metrics/evaluate/{name}.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "fid": value}))
-    report.main("main", site.params)
-    text = Page((site.root / "report/index.html").read_text()).text
+    compare.main("fashion", site.params)
+    folder = site.root / "report/comparisons/index/fashion"
+    text = Page((folder / "section.html").read_text()).text
     assert "is an FID" not in text
     assert "FID (Inception-v3) lower is better 57.00 38.00 × 0.67" in text
 
 
-def test_the_same_inputs_give_the_same_files(site, reported: Path) -> None:
-    report.main("main", site.params)
-    for name in ("report/index.html", "report/table.txt", "metrics/report.json"):
-        assert (site.root / name).read_bytes() == (reported / name).read_bytes()
-
-
-def test_numbers_for_metrics(reported: Path) -> None:
-    numbers = json.loads((reported / "metrics/report.json").read_text())
-    assert numbers["fashion.frechet_classifier_ratio"] == 0.5
-    assert numbers["toy.log_likelihood_difference"] == pytest.approx(1.4)
-    assert numbers["toy.log_likelihood_gap"] == pytest.approx(0.402)
-    assert numbers["toy.log_likelihood_gap_base"] == pytest.approx(1.802)
-
-
 def test_the_table_for_the_terminal_is_aligned(reported: Path) -> None:
-    lines = (reported / "report/table.txt").read_text().splitlines()
+    lines = (reported / "report/index.txt").read_text().splitlines()
     start = lines.index("toy (25-gaussians)")
     head, first = lines[start + 1 : start + 3]
     assert first.split()[:3] == ["Test", "log-likelihood,", "nats"]
@@ -118,57 +106,43 @@ def test_the_table_for_the_terminal_is_aligned(reported: Path) -> None:
     assert first[:end].endswith("−1.500 ± 0.010")
 
 
-@pytest.mark.parametrize(
-    ("path", "command"),
-    [
-        ("metrics/evaluate/vae-toy.json", "dvc repro evaluate@vae-toy"),
-        ("metrics/compose/vaebm-toy.json", "dvc repro compose@vaebm-toy"),
-        ("plots/pretrain/vae-fashion/training.csv", "dvc repro pretrain@vae-fashion"),
-        ("samples/vaebm-fashion/chain.npy", "dvc repro sample@vaebm-fashion"),
-        ("metrics/features/fashion-mnist.json", "dvc repro features@fashion-mnist"),
-    ],
-)
-def test_a_missing_file_is_named_with_its_remedy(site, path: str, command: str) -> None:
-    (site.root / path).unlink()
-    with pytest.raises(UserError) as caught:
-        report.main("main", site.params)
-    assert path in str(caught.value)
-    assert str(caught.value).endswith(command)
-    assert not (site.root / "report").exists()
+def test_a_page_shows_its_own_comparisons_alone(reported: Path, site: Site) -> None:
+    shutil.copytree(reported / "report", site.root / "report")
+    elsewhere = site.params.compare["toy"].model_copy(update={"page": "other"})
+    params = site.params.model_copy(update={"compare": {**site.params.compare, "toy": elsewhere}})
+    report.main("index", params)
+    text = (site.root / "report/index.txt").read_text()
+    assert "fashion (fashion-mnist)" in text and "toy (25-gaussians)" not in text
 
 
 @pytest.mark.parametrize(
-    ("path", "content"),
+    ("file", "content", "complaint"),
     [
-        ("metrics/evaluate/vae-toy.json", b'{"log_like'),
-        ("metrics/evaluate/vae-toy.json", b"[]"),
-        ("samples/vae-toy/draw-0.npy", b"\x93NUMPY\x01\x00v\x00{'descr'"),
-        ("plots/pretrain/vae-toy/training.csv", b"step,elbo\n1,two\n"),
+        ("table.json", None, r"needs .*table\.json, .* run dvc repro compare@toy$"),
+        ("section.html", None, r"needs .*section\.html, .* run dvc repro compare@toy$"),
+        ("table.json", b'{"rows": [', r"table\.json cannot be read .* run dvc repro compare@toy$"),
+        ("table.json", b'{"rows": []}', r"table\.json cannot be read .* dvc repro compare@toy$"),
     ],
 )
-def test_a_broken_file_is_named(site, path: str, content: bytes) -> None:
-    (site.root / path).write_bytes(content)
-    with pytest.raises(UserError, match=r"cannot be read .* dvc repro \w+@vae-toy") as caught:
-        report.main("main", site.params)
-    assert path in str(caught.value)
+def test_a_section_that_is_not_whole_is_named(
+    reported: Path, site: Site, file: str, content: bytes | None, complaint: str
+) -> None:
+    shutil.copytree(reported / "report/comparisons", site.root / "report/comparisons")
+    path = site.root / "report/comparisons/index/toy" / file
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=complaint):
+        report.main("index", site.params)
+    assert not list((site.root / "report").glob("index.*"))
 
 
-def test_an_old_report_stays_when_a_new_one_fails(site) -> None:
-    old = site.root / "report/index.html"
-    old.parent.mkdir()
-    old.write_text("old")
-    (site.root / "metrics/evaluate/vae-toy.json").unlink()
-    with pytest.raises(UserError):
-        report.main("main", site.params)
-    assert old.read_text() == "old"
-
-
-def test_pickled_samples_are_not_opened(site) -> None:
-    np.save(site.root / "samples/vae-toy/draw-0.npy", np.array([{}]), allow_pickle=True)
-    with pytest.raises(UserError, match="cannot be read"):
-        report.main("main", site.params)
-
-
-def test_an_unknown_report_names_the_known_ones(site) -> None:
-    with pytest.raises(UserError, match=r"no entry report\.other in the settings; there are: main"):
+def test_an_unknown_page_names_the_known_ones(site: Site) -> None:
+    with pytest.raises(UserError, match=r"no entry report\.other .* there are: index"):
         report.main("other", site.params)
+
+
+def test_a_page_without_comparisons_is_refused(site: Site) -> None:
+    params = site.params.model_copy(update={"compare": {}})
+    with pytest.raises(UserError, match="no comparison is for the page index"):
+        report.main("index", params)

@@ -1,8 +1,7 @@
-"""A small but complete set of the files that the other stages leave, made from arrays."""
+"""A small but complete set of the files that comparisons read, made from arrays."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -11,17 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from sklearn.datasets import load_digits
 
 from components.datasets.shards import RawSplit, write_shards
-from components.plots.densities import density_panels
 from components.plots.grids import image_grid, save_png
 from components.plots.histograms import score_histogram
 from pipelines.runtime.identity import REPOSITORY
-from pipelines.runtime.settings import Comparison, Params, Report, load_params
-from pipelines.stages import report
+from pipelines.runtime.settings import Params, Report, load_params
 
+TITLE = "VAE & VAEBM <small>"
 STEPS = [0, 2, 5, 10, 15]
 TOY = {
     "base": {"log_likelihood": -2.9, "log_likelihood_std_error": 0.02, "off_mode_fraction": 0.41},
@@ -48,61 +45,17 @@ FASHION = {
 
 @dataclass(frozen=True)
 class Site:
-    """A folder with all inputs of a report, and the settings."""
+    """A folder with all inputs of both comparisons, and the settings."""
 
     root: Path
     params: Params
 
 
-@pytest.fixture(scope="session")
-def complete_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """All inputs of a report on points and on images. Not to be changed."""
-    return build_site(tmp_path_factory.mktemp("site"))
-
-
-@pytest.fixture
-def site(complete_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """A copy of the complete site; the working folder is there."""
-    root = tmp_path / "site"
-    shutil.copytree(complete_site.root, root)
-    monkeypatch.chdir(root)
-    return Site(root, complete_site.params)
-
-
-@pytest.fixture(scope="session")
-def reported(complete_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the stage has made a report of the complete site. Not to be changed."""
-    root = tmp_path_factory.mktemp("reported") / "site"
-    shutil.copytree(complete_site.root, root)
-    with contextlib.chdir(root):
-        report.main("main", complete_site.params)
-    return root
-
-
 def build_site(root: Path) -> Site:
-    """Write all inputs of a report below a folder."""
+    """Write all inputs of a comparison of points and of one of images below a folder."""
     generator = np.random.default_rng(0)
     params = load_params(REPOSITORY / "params.yaml")
-    shown = Report(
-        title="VAE & VAEBM <small>",
-        comparisons={
-            "toy": Comparison(
-                base="vae-toy",
-                composition="vaebm-toy",
-                paper={
-                    "base_log_likelihood": -2.97,
-                    "composition_log_likelihood": -1.50,
-                    "truth_log_likelihood": -1.10,
-                },
-            ),
-            "fashion": Comparison(
-                base="vae-fashion",
-                composition="vaebm-fashion",
-                paper={"base_fid": 57.1, "composition_fid": 38.1},
-            ),
-        },
-    )
-    params = params.model_copy(update={"report": {"main": shown}})
+    params = params.model_copy(update={"report": {"index": Report(title=TITLE)}})
     shutil.copy(REPOSITORY / "dvc.yaml", root / "dvc.yaml")
     extent = params.evaluate["vaebm-toy"].model_dump()["extent"]
     centres = np.stack(np.meshgrid(*2 * [np.linspace(-0.7, 0.7, 5) * extent]), -1).reshape(-1, 2)
@@ -163,7 +116,7 @@ def write_model(
     folder.mkdir(parents=True)
     if points:
         density = np.histogram2d(items[:, 1], items[:, 0], bins=60, density=True)[0]
-        save_png(density_panels({"truth": density, "model": density}, 9.0), folder / "density.png")
+        np.savez(folder / "density.npz", truth=density, model=density)
     else:
         scores = {"test": generator.normal(size=200), "mnist": generator.normal(-3, size=200)}
         save_png(score_histogram(scores, "log p(x) + constant, nats"), folder / "ood.png")

@@ -1,4 +1,4 @@
-"""The report's pictures, drawn from arrays and put into the page as data URIs."""
+"""The pictures of a comparison, drawn from arrays and put into the page as data URIs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from components.plots.chains import image_chain, point_chain
 from components.plots.curves import training_overview
-from components.plots.densities import scatter_panels
+from components.plots.densities import density_panels, scatter_panels
 from components.plots.grids import Pixels, image_grid, png_bytes
 from components.plots.histograms import bars
-from pipelines.report.inputs import Array, Chain, Model, Pair
-from pipelines.report.measures import measure_of
+from pipelines.comparison.inputs import Array, Chain, Model, Pair
+from pipelines.comparison.measures import measure_of
 
 COLUMNS, ROWS = 10, 10
 POINTS = 5000
@@ -80,8 +80,16 @@ def chain(pair: Pair) -> Picture | None:
 
 
 def densities(pair: Pair) -> list[Picture]:
-    """The evaluate stage's pictures of both densities; none for images."""
-    return _judged(pair, "density", "density of the {role}, {name}, beside the true one")
+    """The true density and both models', on one colour scale; none for images."""
+    if pair.judging.kind != "points":
+        return []
+    panels = {
+        "truth": pair.composition.densities["truth"],
+        "base": pair.base.densities["model"],
+        "composition": pair.composition.densities["model"],
+    }
+    text = f"the true density, that of the base, {pair.base.name}, and that of the composition"
+    return [_drawn(density_panels(panels, pair.judging.extent), text)]
 
 
 def score_laws(pair: Pair) -> list[Picture]:

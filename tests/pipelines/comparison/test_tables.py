@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from components.errors import UserError
-from pipelines.report.inputs import Pair, read_pair
-from pipelines.report.tables import costs, detections, headline, numbers, principal
+from pipelines.comparison.inputs import Pair, read_pair
+from pipelines.comparison.tables import costs, detections, headline, numbers, principal
 
 
 @pytest.fixture
 def pair(site) -> Pair:
-    return read_pair("toy", site.params.report["main"].comparisons["toy"], site.params)
+    return read_pair("toy", site.params.compare["toy"], site.params)
 
 
 def judged(pair: Pair, base: dict[str, Any], composition: dict[str, Any]) -> Pair:
@@ -108,7 +108,7 @@ def test_costs_leave_out_what_neither_has(pair: Pair) -> None:
 
 
 def test_a_comparison_of_strangers_is_refused(site) -> None:
-    comparison = site.params.report["main"].comparisons["toy"]
+    comparison = site.params.compare["toy"]
     strangers = comparison.model_copy(update={"base": "vae-fashion"})
     with pytest.raises(UserError, match="vaebm-toy is made on vae-toy, not on vae-fashion"):
         read_pair("toy", strangers, site.params)
@@ -118,4 +118,4 @@ def test_models_judged_by_different_settings_are_refused(site) -> None:
     other = site.params.evaluate["vae-toy"].model_copy(update={"grid": 7})
     params = site.params.model_copy(update={"evaluate": {**site.params.evaluate, "vae-toy": other}})
     with pytest.raises(UserError, match="judge both by the same settings"):
-        read_pair("toy", params.report["main"].comparisons["toy"], params)
+        read_pair("toy", params.compare["toy"], params)

@@ -1,15 +1,15 @@
-"""The report's tables, as rows of text, and its figures as numbers."""
+"""The tables of a comparison, as rows of text, and its figures as numbers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from components.errors import UserError
-from pipelines.report.inputs import Figures, Model, Pair
-from pipelines.report.measures import Measure, headline_keys, measure_of
+from pipelines.comparison.inputs import Figures, Model, Pair
+from pipelines.comparison.measures import Measure, headline_keys, measure_of
 
 Verdict = Literal["better", "worse", "within noise", ""]
 ROLES = ("base", "composition", "truth")
@@ -64,7 +64,7 @@ def principal(pair: Pair) -> tuple[Row, Row | None]:
     measured = [row for row in rows if "–" not in (row.base, row.composition)]
     if not measured:
         raise UserError(
-            f"the report's comparison {pair.name}: no figure that both models have; "
+            f"comparison {pair.name}: no figure that both models have; "
             f"run {pair.base.command} and {pair.composition.command}"
         )
     own = measured[0]
@@ -74,24 +74,25 @@ def principal(pair: Pair) -> tuple[Row, Row | None]:
 
 
 def numbers(pair: Pair) -> dict[str, float]:
-    """Comparisons as numbers, for metrics/report.json.
+    """The comparison as numbers.
 
     Returns:
-        ``COMPARISON.KEY_ratio`` or ``COMPARISON.KEY_difference`` (composition against base), and
-        ``COMPARISON.KEY_gap`` and ``COMPARISON.KEY_gap_base`` (truth less the model's value).
+        ``KEY_ratio`` or ``KEY_difference`` (composition against base), and ``KEY_gap`` and
+        ``KEY_gap_base`` (truth less the model's value).
     """
     base, composition = pair.base.figures, pair.composition.figures
     keys = headline_keys(base.keys() & composition.keys())
     keys += sorted(key for key in base.keys() & composition.keys() if key.startswith("auroc_"))
     found: dict[str, float] = {}
     for key in keys:
-        change = measure_of(key).change_of(base[key], composition[key])
+        measure = measure_of(key)
+        change = measure.change_of(base[key], composition[key])
         if change is not None:
-            found[f"{pair.name}.{key}_{measure_of(key).change}"] = change
+            found[f"{key}_{measure.change}"] = change
         truth = composition.get(f"{key}_true")
         if truth is not None:
-            found[f"{pair.name}.{key}_gap"] = truth - composition[key]
-            found[f"{pair.name}.{key}_gap_base"] = truth - base[key]
+            found[f"{key}_gap"] = truth - composition[key]
+            found[f"{key}_gap_base"] = truth - base[key]
     return {key: round(value, 6) for key, value in found.items()}
 
 
@@ -153,38 +154,6 @@ def costs(pair: Pair) -> list[tuple[str, str, str]]:
     ]
 
 
-def plain_text(title: str, sections: Sequence[tuple[str, Sequence[Row]]]) -> str:
-    """The result table for a terminal."""
-    head = ("", "base", "composition", "change", "", "truth or floor", "dissertation", "")
-    lines = [title, ""]
-    for name, rows in sections:
-        body = [
-            (
-                row.title,
-                row.base,
-                row.composition,
-                row.change,
-                row.verdict,
-                row.reference,
-                row.paper,
-                row.paper_change,
-            )
-            for row in rows
-        ]
-        widths = [max(len(line[column]) for line in (head, *body)) for column in range(len(head))]
-        lines.append(name)
-        lines += [
-            "  "
-            + "  ".join(
-                cell.ljust(width) if column == 0 else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in (head, *body)
-        ]
-        lines.append("")
-    return "\n".join(lines)
-
-
 def _row(pair: Pair, measure: Measure) -> Row:
     key = measure.key
     (base, base_noise), (composition, noise) = (
@@ -212,7 +181,7 @@ def _paper_key(pair: Pair, key: str) -> str:
     role, _, figure = key.partition("_")
     if role not in ROLES or not figure:
         raise UserError(
-            f"the report's comparison {pair.name}: paper.{key}: begin the key with base_, "
+            f"comparison {pair.name}: paper.{key}: begin the key with base_, "
             "composition_ or truth_ to say whose figure it is"
         )
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ class Model:
         items: first draw; uint8 N×C×H×W, or float32 N×2.
         chain: states of some chains; None for a base.
         pictures: PNG files of the evaluate stage, by stem.
+        densities: of points, the true one and the model's, R×R over the map; empty for images.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Model:
     items: Array
     chain: Chain | None
     pictures: Mapping[str, bytes]
+    densities: Mapping[str, Array]
 
     @property
     def command(self) -> str:
@@ -115,6 +118,8 @@ def read_model(name: str, params: Params) -> Model:
     stage = "compose" if name in params.compose else "pretrain"
     trained, sampled, judged = f"{stage}@{name}", f"sample@{name}", f"evaluate@{name}"
     curves, samples = Path("plots") / stage / name, Path("samples") / name
+    plots = Path("plots/evaluate") / name
+    judging = entry(params.evaluate, "evaluate", name)
     training = _json(Path("metrics") / stage / f"{name}.json", trained)
     sampling = _json(samples / "sampling.json", sampled)
     return Model(
@@ -134,7 +139,8 @@ def read_model(name: str, params: Params) -> Model:
         ),
         items=_array(samples / "draw-0.npy", sampled),
         chain=_chain(samples, sampling.get("chain_steps") or [], sampled),
-        pictures=_pictures(Path("plots/evaluate") / name, judged),
+        pictures=_pictures(plots, judged),
+        densities=_arrays(plots / "density.npz", judged) if judging.kind == "points" else {},
     )
 
 
@@ -142,15 +148,20 @@ def _comparable(name: str, comparison: Comparison, params: Params) -> Evaluate:
     composition = entry(params.compose, "compose", comparison.composition)
     if composition.base != comparison.base:
         raise UserError(
-            f"the report's comparison {name}: {comparison.composition} is made on "
+            f"comparison {name}: {comparison.composition} is made on "
             f"{composition.base}, not on {comparison.base}"
         )
     judging = entry(params.evaluate, "evaluate", comparison.composition)
     other = entry(params.evaluate, "evaluate", comparison.base)
     if other != judging:
         raise UserError(
-            f"the report's comparison {name}: evaluate.{comparison.base} and "
+            f"comparison {name}: evaluate.{comparison.base} and "
             f"evaluate.{comparison.composition} differ: judge both by the same settings"
+        )
+    if judging.data != comparison.data:
+        raise UserError(
+            f"comparison {name}: its data are {comparison.data}, but evaluate."
+            f"{comparison.composition} judges on {judging.data}"
         )
     return judging
 
@@ -165,7 +176,7 @@ def _kept_step(training: Figures, target: str) -> int:
 
 
 def _missing(path: Path, target: str) -> UserError:
-    return UserError(f"the report needs {path}, which is not there: run dvc repro {target}")
+    return UserError(f"the comparison needs {path}, which is not there: run dvc repro {target}")
 
 
 def _broken(path: Path, target: str, why: object) -> UserError:
@@ -205,6 +216,17 @@ def _array(path: Path, target: str) -> Array:
     except (ValueError, EOFError) as error:
         raise _broken(path, target, error) from None
     return array
+
+
+def _arrays(path: Path, target: str) -> dict[str, Array]:
+    try:
+        # Of a file that is no archive, NumPy would leave its own handle open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except FileNotFoundError:
+        raise _missing(path, target) from None
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _broken(path, target, error) from None
 
 
 def _chain(folder: Path, steps: list[int], target: str) -> Chain | None:
