@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from components.datasets.loading import Batch
-from components.learners.learner import Learner, Metrics, as_model_input, precision
+from components.learners.computing import Computing
+from components.learners.learner import Learner, Metrics, as_model_input
 from components.learners.optimisation import Schedule, Updater
-from components.learners.parallel import broadcast_module
 
 
 class ClassificationLearner(Learner):
@@ -24,8 +24,7 @@ class ClassificationLearner(Learner):
         schedule: learning rate.
         optimiser: further arguments of `Updater`.
         seed: of dropout, this worker's own.
-        device: where to learn.
-        bfloat16: whether the network runs in bfloat16.
+        computing: how the arithmetic is carried out.
     """
 
     def __init__(
@@ -34,26 +33,17 @@ class ClassificationLearner(Learner):
         schedule: Schedule,
         optimiser: Mapping[str, Any],
         seed: int,
-        device: torch.device,
-        bfloat16: bool,
+        computing: Computing,
     ) -> None:
-        self.model, self.device = model.to(device), device
-        self.bfloat16 = bfloat16
-        broadcast_module(self.model)
-        self.updater = Updater(self.model, schedule, **optimiser)
-        self.generator = torch.Generator(device).manual_seed(seed)
+        super().__init__(computing, seed)
+        self.model = computing.install(model, model)
+        self.updater = Updater(self.model, schedule, **optimiser, scaled=computing.scaled)
 
     def training_step(self, batch: Batch, step: int) -> Metrics:
         if batch.labels is None:
             raise ValueError("a classifier needs labels")
         self.model.train()
-        labels = batch.labels.to(self.device, non_blocking=True)
-        with self._dropout(), precision(self.device, self.bfloat16):
-            logits = self.model(as_model_input(batch.x, self.device))
-        loss = F.cross_entropy(logits.float(), labels)
-        self.updater.update(loss, step)
-        right = (logits.detach().argmax(dim=1) == labels).float().mean()
-        return {"loss": loss.detach(), "accuracy": right}
+        return self.descend(self.updater, batch, step, self._cross_entropy)
 
     def exported(self) -> nn.Module:
         return self.updater.average.eval()
@@ -64,6 +54,14 @@ class ClassificationLearner(Learner):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.updater.load_state_dict(state["updater"])
         self.generator.set_state(state["generator"].cpu())
+
+    def _cross_entropy(self, part: Batch) -> tuple[Tensor, Metrics]:
+        assert part.labels is not None
+        with self._dropout(), self.computing.autocast():
+            logits = self.model(as_model_input(part.x, self.device))
+        loss = F.cross_entropy(logits.float(), part.labels)
+        right = (logits.detach().argmax(dim=1) == part.labels).float().mean()
+        return loss, {"loss": loss.detach(), "accuracy": right}
 
     @contextmanager
     def _dropout(self) -> Iterator[None]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from components.datasets.loading import Batch
-from components.learners.learner import Learner, Metrics, as_model_input, precision
+from components.learners.computing import Computing
+from components.learners.learner import Learner, Metrics, as_model_input
 from components.learners.optimisation import Schedule, Updater
-from components.learners.parallel import broadcast_module
 from components.models.vae import VAE
 
 
@@ -24,8 +23,7 @@ class ELBOLearner(Learner):
         schedule: learning rate.
         optimiser: further arguments of `Updater`.
         seed: of the posterior's noise, this worker's own.
-        device: where to learn.
-        bfloat16: whether the networks run in bfloat16.
+        computing: how the arithmetic is carried out.
     """
 
     def __init__(
@@ -35,26 +33,15 @@ class ELBOLearner(Learner):
         schedule: Schedule,
         optimiser: Mapping[str, Any],
         seed: int,
-        device: torch.device,
-        bfloat16: bool,
+        computing: Computing,
     ) -> None:
-        self.model, self.beta, self.device = model.to(device), beta, device
-        self.bfloat16 = bfloat16
-        broadcast_module(self.model)
-        self.updater = Updater(self.model, schedule, **optimiser)
-        self.generator = torch.Generator(device).manual_seed(seed)
+        super().__init__(computing, seed)
+        self.model, self.beta = computing.install(model, model.encoder, model.decoder), beta
+        self.updater = Updater(self.model, schedule, **optimiser, scaled=computing.scaled)
 
     def training_step(self, batch: Batch, step: int) -> Metrics:
-        x = as_model_input(batch.x, self.device)
         self.model.train()
-        with precision(self.device, self.bfloat16):
-            bound = self.model.bound(x, self.generator, self.beta)
-        self.updater.update(-bound.elbo.mean(), step)
-        return {
-            "elbo": bound.elbo.detach().mean(),
-            "log_likelihood": bound.log_likelihood.detach().mean(),
-            "kl": bound.kl.detach().mean(),
-        }
+        return self.descend(self.updater, batch, step, self._negative_bound)
 
     def exported(self) -> nn.Module:
         return self.updater.average.eval()
@@ -65,3 +52,13 @@ class ELBOLearner(Learner):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.updater.load_state_dict(state["updater"])
         self.generator.set_state(state["generator"].cpu())
+
+    def _negative_bound(self, part: Batch) -> tuple[Tensor, Metrics]:
+        with self.computing.autocast():
+            x = as_model_input(part.x, self.device)
+            bound = self.model.bound(x, self.generator, self.beta)
+        return -bound.elbo.mean(), {
+            "elbo": bound.elbo.detach().mean(),
+            "log_likelihood": bound.log_likelihood.detach().mean(),
+            "kl": bound.kl.detach().mean(),
+        }

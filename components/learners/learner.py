@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,6 +11,8 @@ from torch import Tensor, nn
 
 from components.datasets.loading import Batch
 from components.images import to_unit
+from components.learners.computing import Computing
+from components.learners.optimisation import Updater
 
 Metrics = dict[str, Tensor]
 
@@ -19,13 +20,18 @@ Metrics = dict[str, Tensor]
 class Learner(ABC):
     """Owns a model's networks, optimisers, schedules, buffers and random streams.
 
+    Args:
+        computing: how its arithmetic is carried out.
+        seed: of its random stream, this worker's own.
+
     Attributes:
         generator: the learner's only source of randomness, on the model's device.
         device: where the networks live.
     """
 
-    generator: torch.Generator
-    device: torch.device
+    def __init__(self, computing: Computing, seed: int) -> None:
+        self.computing, self.device = computing, computing.device
+        self.generator = torch.Generator(computing.device).manual_seed(seed)
 
     @abstractmethod
     def training_step(self, batch: Batch, step: int) -> Metrics:
@@ -72,10 +78,33 @@ class Learner(ABC):
         """Take another random stream, after a rollback."""
         self.generator.manual_seed(seed)
 
+    def descend(
+        self,
+        updater: Updater,
+        batch: Batch,
+        step: int,
+        loss_of: Callable[[Batch], tuple[Tensor, Metrics]],
+    ) -> Metrics:
+        """Make one update from the gradients of the batch's parts.
 
-def precision(device: torch.device, bfloat16: bool) -> AbstractContextManager[Any]:
-    """Autocast of the networks' passes; losses, updates and averages stay float32."""
-    return torch.autocast(device.type, torch.bfloat16) if bfloat16 else nullcontext()
+        Args:
+            updater: of the parameters to move.
+            batch: the worker's share of the global batch.
+            step: number of the updater's updates before this one.
+            loss_of: gives a part's mean loss, a scalar, and its metrics; the part is on the device.
+
+        Returns:
+            The metrics, averaged over the parts.
+        """
+        parts = self.computing.parts_of(batch)
+        updater.begin()
+        seen = []
+        for part in parts:
+            loss, metrics = loss_of(part)
+            updater.accumulate(loss / len(parts))
+            seen.append(metrics)
+        updater.update(step)
+        return {name: torch.stack([row[name] for row in seen]).mean(dim=0) for name in seen[0]}
 
 
 def as_model_input(x: Tensor, device: torch.device) -> Tensor:

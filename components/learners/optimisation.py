@@ -57,6 +57,7 @@ class Updater:
         clip_deviations: clip each gradient's element at this many of Adam's standard deviations;
             None: no clipping.
         ema: decay of the averaged weights per step, 0 for none.
+        scaled: whether the passes are in float16, whose losses are scaled.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Updater:
         weight_decay: float,
         clip_deviations: float | None,
         ema: float,
+        scaled: bool = False,
     ) -> None:
         self.network, self.schedule = network, schedule
         self.clip_deviations, self.ema = clip_deviations, ema
@@ -75,24 +77,47 @@ class Updater:
             self.parameters, lr=schedule.peak, betas=betas, weight_decay=weight_decay, foreach=True
         )
         self.average = copy.deepcopy(network).requires_grad_(False).eval() if ema else network
+        device = next(network.parameters()).device
+        self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
 
-    def update(self, loss: torch.Tensor, step: int) -> None:
-        """Differentiate a loss and move the parameters against it.
+    def begin(self) -> None:
+        """Forget the gradients of the update before."""
+        self.adam.zero_grad(set_to_none=True)
+
+    def accumulate(self, loss: Tensor) -> None:
+        """Differentiate a loss and add its gradient to those since `begin`.
 
         Args:
-            loss: scalar, the mean over this worker's items.
+            loss: scalar; all together are the mean over this worker's items.
+        """
+        self.scaler.scale(loss).backward()
+
+    def update(self, step: int) -> None:
+        """Move the parameters against the gradients, averaged over the workers.
+
+        Args:
             step: number of updates done before.
         """
-        self.adam.zero_grad(set_to_none=True)
-        loss.backward()
         average_gradients(self.parameters)
+        # After the averaging, so that all workers see the same overflow and leave out the same
+        # update.
+        self.scaler.unscale_(self.adam)
         if self.clip_deviations is not None:
             clip_by_adam(self.adam, self.clip_deviations)
         for group in self.adam.param_groups:
             group["lr"] = self.schedule.at(step)
-        self.adam.step()
+        self.scaler.step(self.adam)
+        self.scaler.update()
         if self.ema:
             self._average(step)
+
+    def gradient_norm(self) -> Tensor:
+        """Euclidean norm of the last update's gradients together, a scalar; 0 if it was left out.
+
+        An overflow of float16 leaves an update out and is no divergence.
+        """
+        norm = gradient_norm(self.parameters)
+        return norm.nan_to_num(0.0, 0.0, 0.0) if self.scaler.is_enabled() else norm
 
     def state_dict(self) -> dict[str, Any]:
         average = self.average.state_dict() if self.ema else {}
@@ -100,11 +125,13 @@ class Updater:
             "network": self.network.state_dict(),
             "adam": self.adam.state_dict(),
             "average": average,
+            "scaler": self.scaler.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.adam.load_state_dict(state["adam"])
+        self.scaler.load_state_dict(state["scaler"])
         if self.ema:
             self.average.load_state_dict(state["average"])
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,9 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components.datasets.loading import Batch
-from components.learners.learner import Learner, Metrics, as_model_input, precision
-from components.learners.optimisation import Schedule, Updater, gradient_norm
-from components.learners.parallel import average_tensors, broadcast_module
+from components.learners.computing import Computing
+from components.learners.learner import Learner, Metrics, as_model_input
+from components.learners.optimisation import Schedule, Updater
+from components.learners.parallel import broadcast_module, pooled_moments
 from components.models.vaebm import VAEBM
 from components.networks.normalisation import initialise_from
 from components.networks.spectral import SpectralRegulariser
@@ -58,8 +60,7 @@ class TiltingLearner(Learner):
         optimiser: further arguments of `Updater`.
         replay: buffer of ε_z for persistent chains, None for chains from noise.
         seed: of the chains' noise, this worker's own.
-        device: where to learn.
-        bfloat16: whether the networks run in bfloat16 outside the chains.
+        computing: how the arithmetic is carried out; chains have a number format of their own.
     """
 
     def __init__(
@@ -70,14 +71,13 @@ class TiltingLearner(Learner):
         optimiser: Mapping[str, Any],
         replay: ReplayBuffer | None,
         seed: int,
-        device: torch.device,
-        bfloat16: bool,
+        computing: Computing,
     ) -> None:
-        self.model, self.settings, self.device = model.to(device), settings, device
-        self.replay = replay
-        self.bfloat16 = bfloat16
-        broadcast_module(self.model)
-        self.updater = Updater(self.model.energy, schedule, **optimiser)
+        super().__init__(computing, seed)
+        self.settings, self.replay = settings, replay
+        self.model = computing.install(model, model.energy, model.base.decoder)
+        scaled = computing.scaled
+        self.updater = Updater(self.model.energy, schedule, **optimiser, scaled=scaled)
         self.warm_updater = Updater(
             self.model.energy,
             Schedule(settings.warm_start_rate, 0, "cosine", settings.warm_start_steps),
@@ -85,29 +85,36 @@ class TiltingLearner(Learner):
             weight_decay=optimiser["weight_decay"],
             clip_deviations=None,
             ema=0.0,
+            scaled=scaled,
         )
-        self.generator = torch.Generator(device).manual_seed(seed)
         self.spectral = (
             SpectralRegulariser(self.model.energy, torch.Generator().manual_seed(seed))
             if settings.spectral_penalty
             else None
         )
+        if self.spectral is not None:
+            broadcast_module(self.spectral)
         self._exported = VAEBM(model.base, self.updater.average, model.space)
 
     def prepare(self, batch: Batch) -> None:
-        """Initialise weight-normalised layers from one batch, agreed between workers."""
-        initialise_from(self.model.energy, as_model_input(batch.x, self.device))
-        average_tensors(p.data for p in self.model.energy.parameters())
+        """Initialise weight-normalised layers from one global batch, the same on all workers."""
+        x = as_model_input(batch.x, self.device)
+        with self.computing.eager():
+            initialise_from(self.model.energy, x, pooled_moments)
         self.updater.restart_average()
 
     def training_step(self, batch: Batch, step: int) -> Metrics:
         self.model.train()
-        data = as_model_input(batch.x, self.device)
-        if step < self.settings.warm_start_steps:
-            return self._contrast(data, step)
-        if step == self.settings.warm_start_steps:
+        warm = self.settings.warm_start_steps
+        if step < warm:
+            metrics = self.descend(self.warm_updater, batch, step, self._contrast)
             self.updater.restart_average()
-        return self._follow_likelihood(data, step - self.settings.warm_start_steps)
+            return metrics | {"gradient_norm": self.warm_updater.gradient_norm()}
+        if step == warm:
+            self.updater.restart_average()
+        loss_of = partial(self._likelihood, step=step - warm)
+        metrics = self.descend(self.updater, batch, step - warm, loss_of)
+        return metrics | {"gradient_norm": self.updater.gradient_norm()}
 
     def exported(self) -> nn.Module:
         return self._exported.eval()
@@ -123,6 +130,7 @@ class TiltingLearner(Learner):
         return {
             "updater": self.updater.state_dict(),
             "warm_adam": self.warm_updater.adam.state_dict(),
+            "warm_scaler": self.warm_updater.scaler.state_dict(),
             "spectral": self.spectral.state_dict() if self.spectral else {},
             "replay": {} if self.replay is None else self.replay.state_dict(),
             "generator": self.generator.get_state(),
@@ -131,24 +139,26 @@ class TiltingLearner(Learner):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.updater.load_state_dict(state["updater"])
         self.warm_updater.adam.load_state_dict(state["warm_adam"])
+        self.warm_updater.scaler.load_state_dict(state["warm_scaler"])
         if self.spectral:
             self.spectral.load_state_dict(state["spectral"])
         if self.replay is not None:
             self.replay.load_state_dict(state["replay"])
         self.generator.set_state(state["generator"].cpu())
 
-    def _contrast(self, data: Tensor, step: int) -> Metrics:
-        """One step of logistic regression: exp(-f) becomes p_data / p_base."""
-        with precision(self.device, self.bfloat16):
+    def _contrast(self, part: Batch) -> tuple[Tensor, Metrics]:
+        """The loss of logistic regression, by which exp(-f) becomes p_data / p_base."""
+        data = as_model_input(part.x, self.device)
+        with self.computing.autocast():
             base = self.model.base.sample(len(data), self.generator)
         energy_data, energy_base = self._energies(data, base)
         loss = F.softplus(energy_data).mean() + F.softplus(-energy_base).mean()
-        self.warm_updater.update(loss + self._penalty(energy_data, energy_base), step)
-        self.updater.restart_average()
-        return _metrics(loss, energy_data, energy_base, self.updater.parameters)
+        metrics = _metrics(loss, energy_data, energy_base)
+        return loss + self._penalty(energy_data, energy_base), metrics
 
-    def _follow_likelihood(self, data: Tensor, step: int) -> Metrics:
-        """One step along Eq. 4.17, with the chains' energies held near zero on average."""
+    def _likelihood(self, part: Batch, step: int) -> tuple[Tensor, Metrics]:
+        """A loss with the gradient of Eq. 4.17; chains' energies are held near 0 on average."""
+        data = as_model_input(part.x, self.device)
         # Asked for by identity: a buffer that holds nothing yet is false.
         buffer = self.replay
         start = None if buffer is None else buffer.draw(len(data), step, self.generator)
@@ -157,12 +167,12 @@ class TiltingLearner(Learner):
             buffer.push(chains.noise, self.generator)
         energy_data, energy_chain = self._energies(data, chains.items)
         loss = energy_data.mean() - energy_chain.mean()
-        self.updater.update(loss + self._penalty(energy_data, energy_chain), step)
-        return _metrics(loss, energy_data, energy_chain, self.updater.parameters)
+        metrics = _metrics(loss, energy_data, energy_chain)
+        return loss + self._penalty(energy_data, energy_chain), metrics
 
     def _energies(self, data: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
         """Energies of both phases by one pass over both."""
-        with precision(self.device, self.bfloat16):
+        with self.computing.autocast():
             both = self.model.energy(torch.cat([data, negative]))
         energy_data, energy_negative = both.split([len(data), len(negative)])
         return energy_data, energy_negative
@@ -176,14 +186,11 @@ class TiltingLearner(Learner):
         return penalty
 
 
-def _metrics(
-    loss: Tensor, data: Tensor, negative: Tensor, parameters: list[nn.Parameter]
-) -> Metrics:
+def _metrics(loss: Tensor, data: Tensor, negative: Tensor) -> Metrics:
     data, negative = data.detach(), negative.detach()
     return {
         "loss": loss.detach(),
         "energy_gap": negative.mean() - data.mean(),
         "energy_data": data.mean(),
         "energy_chain": negative.mean(),
-        "gradient_norm": gradient_norm(parameters),
     }

@@ -6,6 +6,7 @@ function"); spectral normalisation is what they are compared with.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, cast
 
 import torch
@@ -56,8 +57,16 @@ def _is_weight_normalised(layer: nn.Module) -> bool:
     return parametrised and hasattr(cast(Any, layer).parametrizations.weight, "original0")
 
 
+def _own(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    return mean, variance
+
+
 @torch.no_grad()
-def initialise_from(network: nn.Module, batch: Tensor) -> None:
+def initialise_from(
+    network: nn.Module,
+    batch: Tensor,
+    pool: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = _own,
+) -> None:
     """Set gains and biases of the weight-normalised layers from one batch, in place.
 
     Afterwards each such layer's output has mean 0 and variance 1 in every channel over that batch
@@ -67,6 +76,8 @@ def initialise_from(network: nn.Module, batch: Tensor) -> None:
     Args:
         network: whose layers `normalise(..., "weight")` has reparametrised.
         batch: input of the network, two different rows or more.
+        pool: turns the means and variances over this batch into those over the batches of all
+            workers; default: there is but this one.
 
     Raises:
         UserError: a channel is constant over the batch.
@@ -75,6 +86,7 @@ def initialise_from(network: nn.Module, batch: Tensor) -> None:
     def rescale(name: str, layer: Any, output: Tensor) -> Tensor:
         dims = (0, 2, 3) if output.dim() == 4 else (0,)
         variance, mean = torch.var_mean(output.float(), dims, correction=0)
+        mean, variance = pool(mean, variance)
         if not bool((variance > 0.0).all()):
             raise UserError(f"data-dependent initialisation: {name} is constant over the batch")
         deviation = variance.sqrt()

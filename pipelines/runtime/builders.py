@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from components.datasets.loading import Batches, open_batches
+from components.learners.computing import Computing
 from components.learners.optimisation import Schedule
 from components.samplers.langevin import LangevinSettings
 from pipelines.runtime.launch import Place
@@ -21,6 +22,17 @@ def updater_arguments(optimiser: Optimiser) -> dict[str, Any]:
     """What `components.learners.optimisation.Updater` takes beside network and schedule."""
     return optimiser.model_dump(
         include={"betas", "weight_decay", "clip_deviations", "ema"},
+    )
+
+
+def computing_of(plan: Plan, place: Place) -> Computing:
+    """How a worker's arithmetic is carried out."""
+    return Computing(
+        place.device,
+        precision=plan.precision,
+        parts=plan.accumulation,
+        compile=place.compile,
+        pinned=place.pin_memory,
     )
 
 

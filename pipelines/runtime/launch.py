@@ -10,7 +10,7 @@ import importlib
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,22 @@ class Place:
         world_size: how many there are.
         device: where its networks live.
         memory_limit_mb: data sets up to this size are held in memory.
+        compile: whether networks are compiled.
+        pin_memory: whether batches reach the device through page-locked memory.
     """
 
     rank: int
     world_size: int
     device: torch.device
     memory_limit_mb: int
+    compile: bool
+    pin_memory: bool
+
+    @classmethod
+    def of(cls, runtime: Runtime, rank: int, world_size: int, device: torch.device) -> Place:
+        """The place that the settings give a worker."""
+        shared = ("memory_limit_mb", "compile", "pin_memory")
+        return cls(rank, world_size, device, **runtime.model_dump(include=set(shared)))
 
 
 @dataclass(frozen=True)
@@ -111,8 +121,10 @@ def run_training(job: Job, runtime: Runtime, storage: Path, log: Log) -> Trained
         log: receives curves and pictures.
 
     Raises:
-        UserError: the cluster has not what the settings ask for.
+        UserError: the cluster has not what the settings ask for, the workers cannot share the
+            batch, or whatever a worker has to say to the user.
     """
+    _check_shares(job, runtime)
     run = _in_process if runtime.num_workers == 0 else _on_ray
     final, start_seconds = run(job, runtime, storage, log)
     return Trained(final["weights"], Outcome(**final["outcome"]), start_seconds)
@@ -140,7 +152,7 @@ def work(job: Mapping[str, Any], place: Place, store: CheckpointStore, reporter:
 def _in_process(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[State, float]:
     torch.set_num_threads(runtime.threads)
     device = torch.device("cuda" if runtime.gpu else "cpu")
-    place = Place(0, 1, device, runtime.memory_limit_mb)
+    place = Place.of(runtime, 0, 1, device)
     board, store = Board(), FolderStore(storage / job.run_name)
     with Follower(f"{job.stage} {job.name}", board.take, log) as follower:
         work(_plain(job), place, store, BoardReporter(board.post))
@@ -154,6 +166,7 @@ def _on_ray(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[State,
     import ray
     from ray.train import (
         CheckpointConfig,
+        ControllerError,
         FailureConfig,
         RunConfig,
         ScalingConfig,
@@ -161,8 +174,11 @@ def _on_ray(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[State,
     )
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    from pipelines.runtime.failures import MistakesEndTraining, meant_for_user
+
     _attach(runtime)
     board: Any = ray.remote(num_cpus=0)(Board).remote()
+    callback: Any = MistakesEndTraining()  # Ray's annotations are still those of its first API
     trainer = TorchTrainer(
         ray_worker,
         train_loop_config={
@@ -181,29 +197,21 @@ def _on_ray(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[State,
             storage_path=str(storage),
             failure_config=FailureConfig(max_failures=runtime.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
+            callbacks=[callback],
         ),
     )
     with Follower(f"{job.stage} {job.name}", lambda: ray.get(board.take.remote()), log) as told:
         try:
             result = trainer.fit()
         except WorkerGroupError as error:
-            raise _meant_for_user(error.worker_failures.values()) or error from None
+            raise meant_for_user(error.worker_failures.values()) or error from None
+        except ControllerError as error:
+            raise meant_for_user([error.controller_failure]) or error from None
     assert result.checkpoint is not None
     with result.checkpoint.as_directory() as folder:
         final = read_state(Path(folder), rank=0)
     assert final is not None
     return final, told.start_seconds
-
-
-def _meant_for_user(failures: Iterable[BaseException]) -> UserError | None:
-    """The `UserError` that a worker raised, if one did: Ray wraps it in errors of its own."""
-    for failure in failures:
-        here: BaseException | None = failure
-        while here is not None:
-            if isinstance(here, UserError):
-                return here
-            here = getattr(here, "_base_exc", None) or here.__cause__
-    return None
 
 
 def ray_worker(config: dict[str, Any]) -> None:
@@ -215,7 +223,7 @@ def ray_worker(config: dict[str, Any]) -> None:
     quieten_libraries()
     torch.set_num_threads(runtime.threads)
     rank = context.get_world_rank()
-    place = Place(rank, context.get_world_size(), get_device(), runtime.memory_limit_mb)
+    place = Place.of(runtime, rank, context.get_world_size(), get_device())
     reporter = BoardReporter(config["board"].post.remote) if rank == 0 else SilentReporter()
     work(config["job"], place, RayStore(rank), reporter)
 
@@ -232,6 +240,17 @@ def _attach(runtime: Runtime) -> None:
         raise UserError(
             f"runtime asks for {runtime.num_workers} workers of {runtime.threads} threads, the "
             f"Ray cluster has {there} CPUs: lower runtime.num_workers or runtime.threads"
+        )
+
+
+def _check_shares(job: Job, runtime: Runtime) -> None:
+    """Refuse before anything is started what every worker would refuse after it."""
+    workers, parts = max(1, runtime.num_workers), job.plan.accumulation
+    if job.plan.batch_size % (workers * parts):
+        raise UserError(
+            f"{job.stage}.{job.name}: batch_size {job.plan.batch_size} does not divide among "
+            f"{workers} workers of {parts} parts: make it a multiple of {workers * parts}, or "
+            "change runtime.num_workers or plan.accumulation"
         )
 
 

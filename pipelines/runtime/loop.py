@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from components.datasets.loading import Batches
 from components.learners.learner import Learner, Metrics
-from components.learners.parallel import average_tensors
+from components.learners.parallel import average_tensors, of_first
 from pipelines.runtime.settings import Plan
 
 State = dict[str, Any]
@@ -41,7 +42,13 @@ class Validation:
 
 @dataclass(frozen=True)
 class Task:
-    """A learner, its data and how to judge it on the way."""
+    """A learner, its data and how to judge it on the way.
+
+    Attributes:
+        learner: this worker's.
+        batches: this worker's.
+        validate: judges a model after a step; the first worker calls it, for all.
+    """
 
     learner: Learner
     batches: Batches
@@ -201,28 +208,21 @@ class _Run:
 
         Such a state must neither be judged nor become the one that a rollback goes back to.
         """
-        broken = torch.tensor([0.0 if _finite(self.task.learner.state_dict()) else 1.0])
+        finite = _finite(self.task.learner.state_dict())
+        broken = torch.tensor([0.0 if finite else 1.0], device=self.task.learner.device)
         average_tensors([broken])
         return "weights not finite" if broken.item() > 0.0 else None
 
     def _validate(self) -> bool:
-        """Judge the model, keep its weights if they are the best, say whether to stop."""
+        """Keep the model's weights if they are the best so far, say whether to stop."""
         if self.task.validate is None:
             return False
-        model = self.task.learner.exported()
-        validation = self.task.validate(model, self.outcome.step)
-        step = self.outcome.step
-        self.outcome.history.append({"step": step, **validation.metrics})
-        self.reporter.metrics(step, validation.metrics)
-        self.note = ", ".join(f"{name} {value:.4g}" for name, value in validation.metrics.items())
-        if validation.picture is not None:
-            self.reporter.picture(step, "samples", validation.picture)
-        if validation.score is None:
-            return False
-        agreed = torch.tensor([validation.score], dtype=torch.float64)
-        average_tensors([agreed])
-        score = agreed.item()
-        if not np.isfinite(score):
+        model, step = self.task.learner.exported(), self.outcome.step
+        metrics, score = of_first(partial(self._judge, model), self.task.learner.device)
+        self.outcome.history.append({"step": step, **metrics})
+        self.reporter.metrics(step, metrics)
+        self.note = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        if score is None or not np.isfinite(score):
             return False
         if self.outcome.kept_score is None or score < self.outcome.kept_score:
             self.outcome.kept_score, self.outcome.kept_step = score, step
@@ -231,6 +231,13 @@ class _Run:
         if self.plan.stop_gain is None or previous is None:
             return False
         return previous - score < self.plan.stop_gain * abs(previous)
+
+    def _judge(self, model: nn.Module) -> tuple[dict[str, float], float | None]:
+        assert self.task.validate is not None
+        validation = self.task.validate(model, self.outcome.step)
+        if validation.picture is not None:
+            self.reporter.picture(self.outcome.step, "samples", validation.picture)
+        return validation.metrics, validation.score
 
     def _snapshot(self) -> State:
         return {

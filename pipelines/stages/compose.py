@@ -28,6 +28,7 @@ from components.models.vaebm import VAEBM
 from components.samplers.replay_buffer import ReplayBuffer
 from pipelines.judging.references import read_reference
 from pipelines.runtime.builders import (
+    computing_of,
     langevin_of,
     open_training_batches,
     schedule_of,
@@ -90,8 +91,7 @@ def build(description: dict[str, Any], place: Place) -> Task:
         updater_arguments(settings.optimiser),
         _replay(settings, base.latent, place.device),
         stream_seed(settings.seed, place.rank, 0),
-        place.device,
-        plan.precision == "bfloat16",
+        computing_of(plan, place),
     )
     batches = open_training_batches(shards, plan, settings.seed, place)
     return Task(learner, batches, _validation(settings, description, place))

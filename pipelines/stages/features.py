@@ -24,6 +24,7 @@ from components.metrics.extractors import Classifier, extract_features
 from components.models.build import seeded
 from pipelines.judging.references import load_extractors, write_reference
 from pipelines.runtime.builders import (
+    computing_of,
     open_training_batches,
     schedule_of,
     updater_arguments,
@@ -125,8 +126,7 @@ def build(description: dict[str, Any], place: Place) -> Task:
         schedule_of(settings.optimiser, plan.steps),
         updater_arguments(settings.optimiser),
         stream_seed(settings.seed, place.rank, 0),
-        place.device,
-        plan.precision == "bfloat16",
+        computing_of(plan, place),
     )
     batches = open_training_batches(shards, plan, settings.seed, place)
     held_out = split_validation(read_split(shards, "train"), plan.validation_count)[1]

@@ -19,6 +19,7 @@ from components.learners.learner import as_model_input
 from components.models.build import Description, seeded
 from components.models.vae import VAE
 from pipelines.runtime.builders import (
+    computing_of,
     open_training_batches,
     schedule_of,
     updater_arguments,
@@ -73,8 +74,7 @@ def build(description: dict[str, Any], place: Place) -> Task:
         schedule_of(settings.optimiser, plan.steps),
         updater_arguments(settings.optimiser),
         stream_seed(settings.seed, place.rank, 0),
-        place.device,
-        plan.precision == "bfloat16",
+        computing_of(plan, place),
     )
     batches = open_training_batches(shards, plan, settings.seed, place)
     held_out = split_validation(read_split(shards, "train"), plan.validation_count)[1].x

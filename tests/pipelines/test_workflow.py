@@ -208,7 +208,7 @@ def test_a_setting_reruns_what_depends_on_it(made: Project) -> None:
 
 def test_what_a_worker_has_to_say_to_the_user(made: Project) -> None:
     content = made.settings()
-    content["runtime"] |= {"num_workers": 1, "max_failures": 0}
+    content["runtime"] |= {"num_workers": 1, "max_failures": 2}
     content["pretrain"]["vae-toy"]["plan"]["batch_size"] = 5000
     (made.root / "other.yaml").write_text(yaml.safe_dump(content))
     done = made.stage("pretrain", "vae-toy", "--params", "other.yaml", check=False)

@@ -28,6 +28,14 @@ class Runtime(Settings):
     tracking_uri: str | None  # MLflow; null: sqlite and artifacts in this folder
     experiment: str  # MLflow experiment
     memory_limit_mb: Count  # data sets up to this size are held in memory, larger ones stream
+    compile: bool  # networks by torch.compile: same results but for rounding
+    pin_memory: bool  # batches reach the GPU through page-locked memory, without waiting
+
+    @model_validator(mode="after")
+    def _pinned_for_a_gpu(self) -> Runtime:
+        if self.pin_memory and not self.gpu:
+            raise ValueError("pin_memory false: without gpu there is nothing to pin memory for")
+        return self
 
     @field_validator("tracking_uri")
     @classmethod
@@ -56,7 +64,8 @@ class Plan(Settings):
     """The length and the rhythm of a training."""
 
     batch_size: Count  # items, over all workers
-    precision: Literal["float32", "bfloat16"]  # of the networks' passes; weights stay float32
+    precision: Literal["float32", "bfloat16", "float16"]  # of the passes; weights stay float32
+    accumulation: Count  # equal parts that a worker takes its share of the batch in
     steps: Count  # optimiser updates at the most
     log_every: Count  # steps; also the longest time that a divergence goes unnoticed
     checkpoint_every: Count  # steps

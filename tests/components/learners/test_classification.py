@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from components.datasets.loading import Batch
 from components.learners.classification import ClassificationLearner
+from components.learners.computing import Computing
 from components.learners.optimisation import Schedule
 from components.models.build import seeded
 
@@ -23,8 +24,7 @@ def learner(seed: int = 0, dropout: float = 0.5, rate: float = 0.01) -> Classifi
         Schedule(rate, 0, "constant", 100),
         OPTIMISER,
         seed,
-        torch.device("cpu"),
-        False,
+        Computing(torch.device("cpu")),
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from components.datasets.loading import Batch
+from components.learners.computing import Computing, Precision
 from components.learners.elbo import ELBOLearner
 from components.learners.optimisation import Schedule
 from components.models.build import seeded
@@ -36,7 +37,7 @@ def learner(
     beta: float = 1.0,
     rate: float = 0.01,
     steps: int = 100,
-    bfloat16: bool = False,
+    precision: Precision = "float32",
     **optimiser: float,
 ) -> ELBOLearner:
     return ELBOLearner(
@@ -45,8 +46,7 @@ def learner(
         Schedule(rate, 2, "cosine", steps),
         {**PLAIN, **optimiser},
         seed,
-        torch.device("cpu"),
-        bfloat16,
+        Computing(torch.device("cpu"), precision),
     )
 
 
@@ -104,7 +104,7 @@ def test_images_are_learned_in_the_range_of_the_model():
 
 
 def test_bfloat16_is_of_the_passes_alone():
-    taught, exact = learner(IMAGES, bfloat16=True, ema=0.9), learner(IMAGES, ema=0.9)
+    taught, exact = learner(IMAGES, precision="bfloat16", ema=0.9), learner(IMAGES, ema=0.9)
     found = taught.training_step(images(16), 0)["elbo"]
     expected = exact.training_step(images(16), 0)["elbo"]
     assert found.dtype == torch.float32 and found != expected

@@ -33,6 +33,12 @@ def updater(
     return Updater(network, schedule, (0.9, 0.999), weight_decay, clip_deviations, ema)
 
 
+def move(learned: Updater, loss: torch.Tensor, step: int) -> None:
+    learned.begin()
+    learned.accumulate(loss)
+    learned.update(step)
+
+
 @pytest.mark.parametrize(
     ("decay", "expected"),
     [
@@ -61,7 +67,7 @@ def test_update_is_adam_at_the_scheduled_rate():
     m, v = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
     slopes = torch.tensor([[1.0, -3.0, 0.2], [0.5, 0.4, -2.0], [0.0, 1.0, 1.0]])
     for step, slope in enumerate(slopes):
-        learned.update((network.first * slope[:2]).sum() + (network.second * slope[2]).sum(), step)
+        move(learned, (network.first * slope[:2]).sum() + (network.second * slope[2]).sum(), step)
         gradient = slope.double() + 0.3 * theta
         m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
         t = step + 1
@@ -75,7 +81,7 @@ def test_gradients_do_not_add_up_over_updates():
     network = Weights([1.0], [1.0])
     learned = updater(network)
     for step in range(3):
-        learned.update(2.0 * network.first.sum() + network.second.sum(), step)
+        move(learned, 2.0 * network.first.sum() + network.second.sum(), step)
     assert network.first.grad.item() == 2.0
 
 
@@ -83,7 +89,7 @@ def test_frozen_parameters_stay():
     network = Weights([1.0], [1.0])
     network.second.requires_grad_(False)
     learned = updater(network, weight_decay=1.0)
-    learned.update((network.first * network.second).sum(), 0)
+    move(learned, (network.first * network.second).sum(), 0)
     assert network.second.item() == 1.0 and network.first.item() != 1.0
 
 
@@ -127,7 +133,7 @@ def test_update_clips_what_it_is_told_to():
         network = Weights([0.0], [0.0])
         learned = updater(network, clip_deviations=clip)
         for step, slope in enumerate((1.0, 1.0, 1000.0)):
-            learned.update(slope * network.first.sum(), step)
+            move(learned, slope * network.first.sum(), step)
         assert network.first.grad.item() == (
             1000.0 if clip is None else pytest.approx(2.0, rel=1e-4)
         )
@@ -142,7 +148,7 @@ def test_average_ramps_up_and_then_keeps_its_decay():
     average = 0.0
     for step in range(6):
         network.seen.fill_(step)
-        learned.update(network.first.sum(), step)
+        move(learned, network.first.sum(), step)
         decay = min(0.3, (1 + step) / (10 + step))
         average = decay * average + (1.0 - decay) * network.first.item()
         assert learned.average.first.item() == pytest.approx(average, rel=1e-5)
@@ -155,13 +161,13 @@ def test_average_begins_again_at_the_present_weights():
     network = Weights([0.0], [0.0])
     learned = updater(network, ema=0.9)
     for step in range(3):
-        learned.update(network.first.sum(), step)
+        move(learned, network.first.sum(), step)
     assert learned.average.first.item() != network.first.item()
     network.seen.fill_(5.0)
     learned.restart_average()
     assert torch.equal(learned.average.first, network.first)
     assert learned.average.seen.item() == 5.0
-    learned.update(network.first.sum(), 3)
+    move(learned, network.first.sum(), 3)
     assert not torch.equal(learned.average.first, network.first)
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from components.datasets.loading import Batch
 from components.learners import parallel
 from components.learners.classification import ClassificationLearner
+from components.learners.computing import Computing
 from components.learners.optimisation import Schedule
 
 ROOT = Path(__file__).parents[3]
@@ -33,7 +34,7 @@ def learner(seed: int) -> ClassificationLearner:
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
     schedule = Schedule(0.05, 0, "constant", 10)
-    return ClassificationLearner(model, schedule, OPTIMISER, seed, torch.device("cpu"), False)
+    return ClassificationLearner(model, schedule, OPTIMISER, seed, Computing(torch.device("cpu")))
 
 
 def batch(step: int, rows: slice) -> Batch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from components.datasets.loading import Batch
+from components.learners.computing import Computing
 from components.learners.optimisation import Schedule
 from components.learners.tilting import TiltingLearner, TiltingSettings
 from components.models.build import seeded
@@ -22,7 +24,7 @@ from components.samplers.replay_buffer import ReplayBuffer
 PLAIN = {"betas": (0.9, 0.999), "weight_decay": 0.0, "clip_deviations": None, "ema": 0.0}
 BASE_MEAN, BASE_DEVIATION = torch.tensor([0.5, -0.5]), 1.5
 DATA_MEAN, DATA_DEVIATION = torch.tensor([1.0, 0.0]), torch.tensor([1.0, 1.2])
-CPU = torch.device("cpu")
+CPU = Computing(torch.device("cpu"))
 
 
 class Constant(nn.Module):
@@ -79,12 +81,12 @@ def learner(
     seed: int = 0,
     rate: float = 0.01,
     optimiser: dict | None = None,
-    bfloat16: bool = False,
+    computing: Computing = CPU,
     **changes: Any,
 ) -> TiltingLearner:
     schedule = Schedule(rate, 0, "constant", 100)
     chosen = {**PLAIN, **(optimiser or {})}
-    return TiltingLearner(model, settings(**changes), schedule, chosen, replay, seed, CPU, bfloat16)
+    return TiltingLearner(model, settings(**changes), schedule, chosen, replay, seed, computing)
 
 
 POINTS = {
@@ -242,7 +244,9 @@ def test_preparation_normalises_the_energy_by_the_data():
 
 
 def test_bfloat16_keeps_weights_and_energies_in_float32():
-    taught = learner(seeded(IMAGES, 0), warm_start_steps=1, bfloat16=True)
+    taught = learner(
+        seeded(IMAGES, 0), warm_start_steps=1, computing=replace(CPU, precision="bfloat16")
+    )
     for step in range(2):
         metrics = taught.training_step(images(8), step)
         assert all(value.dtype == torch.float32 for value in metrics.values())
