@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from components.errors import UserError
+from pipelines.runtime.guard import end_on_sigterm, end_with_dvc
 from pipelines.runtime.settings import Params, load_params
 from pipelines.runtime.settings.paths import assigned
 
@@ -47,6 +48,8 @@ def run_stage(description: str | None, main: Callable[[str, Params], None]) -> N
     )
     arguments = parser.parse_args(_as_set(sys.argv[1:]))
     quieten_libraries()
+    end_on_sigterm()
+    end_with_dvc()
     try:
         main(arguments.name, load_params(arguments.params, assigned(arguments.set)))
     except UserError as error:

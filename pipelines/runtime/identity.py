@@ -8,15 +8,21 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAINING_CODE = (
     "components/datasets",
     "components/learners",
+    "components/metrics",
     "components/models",
     "components/networks",
     "components/samplers",
+    "pipelines/judging",
     "pipelines/runtime",
 )
+MANIFEST = "manifest.json"
+"""Lists the SHA-256 of a data set's shards: they need not be read again."""
 
 
 def identity(settings: Mapping[str, Any], inputs: Iterable[Path], stage: str) -> str:
@@ -24,16 +30,26 @@ def identity(settings: Mapping[str, Any], inputs: Iterable[Path], stage: str) ->
 
     Args:
         settings: the entry of params.yaml, as plain values.
-        inputs: files that say what the data and the base are (manifests, exported models).
+        inputs: folders that are read: data, base, what the choice of the kept weights needs.
         stage: whose module belongs to the code.
 
     Returns:
         16 hexadecimal digits.
     """
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([settings, torch.__version__], sort_keys=True).encode())
     sources = [REPOSITORY / "pipelines" / "stages" / f"{stage}.py"]
-    for folder in TRAINING_CODE:
-        sources.extend(sorted((REPOSITORY / folder).rglob("*.py")))
-    for file in (*inputs, *sources):
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    for code in TRAINING_CODE:
+        sources.extend(sorted((REPOSITORY / code).rglob("*.py")))
+    for folder in inputs:
+        sources.extend(_content(folder))
+    for file in sources:
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()[:16]
+
+
+def _content(folder: Path) -> list[Path]:
+    """The files that say what a folder of inputs holds."""
+    if (folder / MANIFEST).is_file():
+        return [folder / MANIFEST]
+    return sorted(file for file in folder.rglob("*") if file.is_file())

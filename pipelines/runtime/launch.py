@@ -10,7 +10,9 @@ import importlib
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ import torch
 from torch import Tensor
 
 from components.errors import UserError
-from pipelines.runtime.checkpoints import FolderStore, RayStore, read_state
+from pipelines.runtime.checkpoints import FolderStore
 from pipelines.runtime.cli import quieten_libraries
 from pipelines.runtime.loop import CheckpointStore, Outcome, Reporter, State, Task, train
 from pipelines.runtime.progress import Board, BoardReporter, Follower, Log, SilentReporter
@@ -140,6 +142,7 @@ def work(job: Mapping[str, Any], place: Place, store: CheckpointStore, reporter:
     reporter.started()
     saved = store.load()
     if saved is not None and "weights" in saved:
+        reporter.said("is done already; its outputs are written")
         return
     module, function = job["builder"].split(":")
     task: Task = getattr(importlib.import_module(module), function)(job["description"], place)
@@ -153,9 +156,11 @@ def _in_process(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[St
     torch.set_num_threads(runtime.threads)
     device = torch.device("cuda" if runtime.gpu else "cpu")
     place = Place.of(runtime, 0, 1, device)
-    board, store = Board(), FolderStore(storage / job.run_name)
+    board = Board()
+    reporter = BoardReporter(board.post)
+    store = FolderStore(storage / job.run_name, say=reporter.said)
     with Follower(f"{job.stage} {job.name}", board.take, log) as follower:
-        work(_plain(job), place, store, BoardReporter(board.post))
+        work(_plain(job), place, store, reporter)
     final = store.load()
     assert final is not None
     return final, follower.start_seconds
@@ -165,7 +170,6 @@ def _on_ray(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[State,
     os.environ.update({k: v for k, v in RAY_ENVIRONMENT.items() if k not in os.environ})
     import ray
     from ray.train import (
-        CheckpointConfig,
         ControllerError,
         FailureConfig,
         RunConfig,
@@ -173,22 +177,27 @@ def _on_ray(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[State,
         WorkerGroupError,
     )
     from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    from pipelines.runtime.failures import MistakesEndTraining, meant_for_user
+    from pipelines.runtime.failures import LossesAreTold, MistakesEndTraining, meant_for_user
 
     _attach(runtime)
-    board: Any = ray.remote(num_cpus=0)(Board).remote()
-    callback: Any = MistakesEndTraining()  # Ray's annotations are still those of its first API
+    # On the driver's own node: with any other, the board could be lost while the driver lives.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
+    # Ray's annotations are still those of its first API.
+    callbacks: Any = [MistakesEndTraining(), LossesAreTold(board)]
     trainer = TorchTrainer(
         ray_worker,
         train_loop_config={
             "job": _plain(job),
             "runtime": runtime.model_dump(),
             "board": board,
+            "checkpoints": str(storage / job.run_name),
         },
         torch_config=TorchConfig(backend="nccl" if runtime.gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=runtime.num_workers,
+            num_workers=_workers(runtime),
             use_gpu=runtime.gpu,
             resources_per_worker={"CPU": runtime.threads, "GPU": int(runtime.gpu)},
         ),
@@ -196,27 +205,58 @@ def _on_ray(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[State,
             name=job.run_name,
             storage_path=str(storage),
             failure_config=FailureConfig(max_failures=runtime.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=2),
-            callbacks=[callback],
+            callbacks=callbacks,
         ),
     )
-    with Follower(f"{job.stage} {job.name}", lambda: ray.get(board.take.remote()), log) as told:
-        try:
-            result = trainer.fit()
-        except WorkerGroupError as error:
-            raise meant_for_user(error.worker_failures.values()) or error from None
-        except ControllerError as error:
-            raise meant_for_user([error.controller_failure]) or error from None
-    assert result.checkpoint is not None
-    with result.checkpoint.as_directory() as folder:
-        final = read_state(Path(folder), rank=0)
+    try:
+        with Follower(f"{job.stage} {job.name}", lambda: ray.get(board.take.remote()), log) as told:
+            try:
+                _fit(trainer)
+            except WorkerGroupError as error:
+                raise meant_for_user(error.worker_failures.values()) or error from None
+            except ControllerError as error:
+                raise meant_for_user([error.controller_failure]) or error from None
+    except (KeyboardInterrupt, SystemExit):
+        ray.shutdown()  # no worker goes on alone
+        raise
+    final = FolderStore(storage / job.run_name).load()
     assert final is not None
     return final, told.start_seconds
+
+
+def _fit(trainer: Any) -> None:
+    """Run a trainer beside the main thread, which signals can interrupt.
+
+    In the main thread Ray would take Ctrl-C for itself and end the process with status 0.
+    """
+    ended: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            trainer.fit()
+        except BaseException as error:
+            ended.set_exception(error)
+        else:
+            ended.set_result(None)
+
+    threading.Thread(target=run, daemon=True).start()
+    ended.result()
+
+
+def _workers(runtime: Runtime) -> Any:
+    """What Ray Train is asked for: a number that it waits for, or the least and the most.
+
+    Ray's own annotation still lacks the pair.
+    """
+    if runtime.min_workers in (None, runtime.num_workers):
+        return runtime.num_workers
+    return runtime.min_workers, runtime.num_workers
 
 
 def ray_worker(config: dict[str, Any]) -> None:
     """The function that Ray Train runs on each worker."""
     from ray import train as ray_train
+    from ray.train.collective import broadcast_from_rank_zero
     from ray.train.torch import get_device
 
     runtime, context = Runtime.model_validate(config["runtime"]), ray_train.get_context()
@@ -225,7 +265,14 @@ def ray_worker(config: dict[str, Any]) -> None:
     rank = context.get_world_rank()
     place = Place.of(runtime, rank, context.get_world_size(), get_device())
     reporter = BoardReporter(config["board"].post.remote) if rank == 0 else SilentReporter()
-    work(config["job"], place, RayStore(rank), reporter)
+    store = FolderStore(
+        Path(config["checkpoints"]),
+        rank,
+        context.get_world_size(),
+        reporter.said,
+        lambda make: broadcast_from_rank_zero(make() if rank == 0 else None),
+    )
+    work(config["job"], place, store, reporter)
 
 
 def _attach(runtime: Runtime) -> None:
@@ -234,24 +281,25 @@ def _attach(runtime: Runtime) -> None:
 
     if not ray.is_initialized():
         ray.init(address=runtime.ray_address, log_to_driver=False, logging_level=logging.ERROR)
-    wanted = runtime.num_workers * runtime.threads
+    least = runtime.min_workers or runtime.num_workers
     there = int(ray.cluster_resources().get("CPU", 0))
-    if wanted > there:
+    if least * runtime.threads > there:
         raise UserError(
-            f"runtime asks for {runtime.num_workers} workers of {runtime.threads} threads, the "
+            f"runtime asks for {least} workers of {runtime.threads} threads, the "
             f"Ray cluster has {there} CPUs: lower runtime.num_workers or runtime.threads"
         )
 
 
 def _check_shares(job: Job, runtime: Runtime) -> None:
     """Refuse before anything is started what every worker would refuse after it."""
-    workers, parts = max(1, runtime.num_workers), job.plan.accumulation
-    if job.plan.batch_size % (workers * parts):
-        raise UserError(
-            f"{job.stage}.{job.name}: batch_size {job.plan.batch_size} does not divide among "
-            f"{workers} workers of {parts} parts: make it a multiple of {workers * parts}, or "
-            "change runtime.num_workers or plan.accumulation"
-        )
+    parts, most = job.plan.accumulation, max(1, runtime.num_workers)
+    for workers in range(runtime.min_workers or most, most + 1):
+        if job.plan.batch_size % (workers * parts):
+            raise UserError(
+                f"{job.stage}.{job.name}: batch_size {job.plan.batch_size} does not divide among "
+                f"{workers} workers of {parts} parts: make it a multiple of {workers * parts}, or "
+                "change runtime.num_workers, runtime.min_workers or plan.accumulation"
+            )
 
 
 def _plain(job: Job) -> dict[str, Any]:

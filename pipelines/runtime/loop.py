@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from components.datasets.loading import Batches
 from components.learners.learner import Learner, Metrics
-from components.learners.parallel import average_tensors, of_first
+from components.learners.parallel import average_tensors, of_first, world_size
 from pipelines.runtime.settings import Plan
 
 State = dict[str, Any]
@@ -70,6 +70,9 @@ class Reporter(Protocol):
 
     def started(self) -> None: ...
 
+    def said(self, line: str) -> None:
+        """Something happened that the user must know."""
+
     def progress(self, step: int, steps: int, note: str) -> None: ...
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None: ...
@@ -98,9 +101,10 @@ class Outcome:
     finished: bool = True
 
 
-def stream_seed(seed: int, rank: int, attempt: int) -> int:
-    """A seed of its own for each worker and each attempt after a rollback."""
-    return int(np.random.SeedSequence([seed, rank, attempt]).generate_state(1, np.uint64)[0] >> 1)
+def stream_seed(seed: int, rank: int, attempt: int, *more: int) -> int:
+    """A seed of its own for each worker, each attempt after a rollback, and all that follows."""
+    key = np.random.SeedSequence([seed, rank, attempt, *more])
+    return int(key.generate_state(1, np.uint64)[0] >> 1)
 
 
 def train(
@@ -156,7 +160,10 @@ class _Run:
             good = self._snapshot()
         else:
             self._restore(saved)
-            good = saved
+            self.reporter.said(f"goes on from the checkpoint of step {self.outcome.step}")
+            if saved["workers"] != world_size():
+                self._take_up(saved["workers"])
+            good = self._snapshot()
         while self.outcome.step < self.plan.steps and not self.stopped:
             self._step()
             step = self.outcome.step
@@ -246,6 +253,7 @@ class _Run:
             "best_weights": self.best_weights,
             "last_score": self.last_score,
             "stopped": self.stopped,
+            "workers": world_size(),
             "outcome": {
                 "step": self.outcome.step,
                 "kept_step": self.outcome.kept_step,
@@ -258,7 +266,7 @@ class _Run:
 
     def _restore(self, state: State) -> None:
         self.task.learner.load_state_dict(_cloned(state["learner"]))
-        self.task.batches.load_state_dict(state["batches"])
+        self.task.batches.load_state_dict(_within(state["batches"], self.task.batches))
         self.best_weights = state["best_weights"]
         self.last_score = state["last_score"]
         self.stopped = state["stopped"]
@@ -267,10 +275,25 @@ class _Run:
         self.outcome = Outcome(**saved)
         self.pending.clear()
 
+    def _take_up(self, writers: int) -> None:
+        """Go on from the state of another number of workers.
+
+        Networks and optimisers are the same on all workers, the data's position is a number of
+        global batches, and a worker has taken a writer's whole state, replay buffer included. What
+        no two workers may share is the random stream: each takes a new one.
+        """
+        step, workers, attempt = self.outcome.step, world_size(), len(self.outcome.rollbacks)
+        self.reporter.said(f"{writers} workers trained before, {workers} from here on")
+        self.task.learner.reseed(stream_seed(self.seed, self.rank, attempt, step, workers))
+
     def _roll_back(self, good: State, reason: str) -> None:
         story = [*self.outcome.rollbacks, (self.outcome.step, reason)]
         self._restore(good)
         self.outcome.rollbacks = story
+        self.reporter.said(
+            f"diverged at step {story[-1][0]} ({reason}): back to step {self.outcome.step} with "
+            f"another random stream, {len(story)} of {self.plan.max_rollbacks} times"
+        )
         self.task.learner.reseed(stream_seed(self.seed, self.rank, len(story)))
         self.reporter.metrics(story[-1][0], {"rollbacks": float(len(story))})
         self.note = f"rolled back from step {story[-1][0]}: {reason}"
@@ -279,6 +302,10 @@ class _Run:
         story = [*self.outcome.rollbacks, (self.outcome.step, reason)]
         self._restore(good)
         self.outcome.rollbacks, self.outcome.finished = story, False
+        self.reporter.said(
+            f"diverged at step {story[-1][0]} ({reason}) and has gone back {len(story) - 1} times "
+            "already: training ends here"
+        )
         self.reporter.metrics(story[-1][0], {"rollbacks": float(len(story))})
 
     def _keep_best(self) -> None:
@@ -286,6 +313,13 @@ class _Run:
             self.outcome.kept_step = self.outcome.step
         else:
             self.task.learner.exported().load_state_dict(self.best_weights)
+
+
+def _within(position: dict[str, int], batches: Batches) -> dict[str, int]:
+    """A saved position of the data; streams of more workers may have shorter epochs."""
+    if position["position"] < batches.steps_per_epoch:
+        return position
+    return {"epoch": position["epoch"] + 1, "position": 0}
 
 
 def _finite(value: Any) -> bool:

@@ -48,6 +48,9 @@ class BoardReporter:
     def started(self) -> None:
         self._post({"kind": "started", "time": time.time()})
 
+    def said(self, line: str) -> None:
+        self._post({"kind": "said", "line": line})
+
     def progress(self, step: int, steps: int, note: str) -> None:
         self._post({"kind": "progress", "step": step, "steps": steps, "note": note})
 
@@ -62,6 +65,8 @@ class SilentReporter:
     """What the workers other than the first use."""
 
     def started(self) -> None: ...
+
+    def said(self, line: str) -> None: ...
 
     def progress(self, step: int, steps: int, note: str) -> None: ...
 
@@ -85,6 +90,11 @@ class ProgressDisplay:
             self._draw(done, total, note)
         else:
             self._say(done, total, note)
+
+    def say(self, line: str) -> None:
+        """Write a line that stays, whatever the bar does."""
+        tqdm.write(f"{self.title}: {line}", file=sys.stderr)
+        sys.stderr.flush()
 
     def close(self) -> None:
         if self._bar is not None:
@@ -155,6 +165,8 @@ class Follower:
         match event["kind"]:
             case "started":
                 self.start_seconds = event["time"] - self._began
+            case "said":
+                self._display.say(event["line"])
             case "progress":
                 self._display.show(event["step"], event["steps"], event["note"])
             case "metrics":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from torch import nn
 
 from components.files import whole_folder
 from components.models.build import Description, build_model
-from components.models.export import MODEL, WEIGHTS, export_model, load_model, weights_digest
+from components.models.export import export_model, load_model, weights_digest
+from pipelines.runtime.guard import one_at_a_time
 from pipelines.runtime.identity import identity
-from pipelines.runtime.launch import Job, forget, run_training
+from pipelines.runtime.launch import Job, Trained, forget, run_training
 from pipelines.runtime.loop import Outcome
 from pipelines.runtime.outputs import write_json, write_text
 from pipelines.runtime.settings import Params, Plan, Settings
@@ -63,16 +65,48 @@ def train_and_export(training: Training, params: Params) -> Outcome:
     from pipelines.runtime.tracking import IDENTITY_TAG, WEIGHTS_TAG, Tracker
 
     root = Path.cwd()
-    settings = training.settings.model_dump(mode="json")
-    key = identity(settings, _fingerprints(training.inputs), training.stage)
-    tracker = Tracker(params.runtime, root)
-    row = tracker.row(
-        training.name,
-        {IDENTITY_TAG: key},
-        {"dvc.stage": f"{training.stage}@{training.name}", **training.tags},
-    )
-    row.settings(settings)
-    job = Job(
+    storage = (root / STORAGE).resolve()
+    label = f"{training.stage} {training.name}"
+    with one_at_a_time(label, storage / f"{training.stage}-{training.name}.lock"):
+        settings = training.settings.model_dump(mode="json")
+        key = identity(settings, training.inputs.values(), training.stage)
+        row = Tracker(params.runtime, root).row(
+            training.name,
+            {IDENTITY_TAG: key},
+            {"dvc.stage": f"{training.stage}@{training.name}", **training.tags},
+        )
+        with row.attempt():
+            row.settings(settings)
+            job = _job(training, settings, key)
+            started = time.monotonic()
+            trained = run_training(job, params.runtime, storage, row)
+            figures = _figures(training.model, trained.outcome, time.monotonic() - started)
+            figures["start_seconds"] = round(trained.start_seconds, 1)
+            plots = root / "plots" / training.stage / training.name
+            figures |= _write_outputs(training, settings, trained, plots)
+            metrics = root / "metrics" / training.stage / f"{training.name}.json"
+            write_json(metrics, figures | _story(trained.outcome))
+            row.figures(figures)
+            row.artifacts(training.target, "model")
+            row.artifacts(plots, "curves")
+            row.tags(
+                {
+                    WEIGHTS_TAG: weights_digest(training.target),
+                    "rolled_back": _told(trained.outcome),
+                }
+            )
+        forget(job, storage)
+    if not trained.outcome.finished:
+        kept = trained.outcome.kept_step
+        print(
+            f"{label}: did not get over its divergence; the weights of step {kept} are exported",
+            file=sys.stderr,
+        )
+    return trained.outcome
+
+
+def _job(training: Training, settings: Mapping[str, Any], key: str) -> Job:
+    return Job(
         name=training.name,
         stage=training.stage,
         builder=f"pipelines.stages.{training.stage}:build",
@@ -85,49 +119,38 @@ def train_and_export(training: Training, params: Params) -> Outcome:
         seed=training.seed,
         identity=key,
     )
-    storage = (root / STORAGE).resolve()
-    started = time.monotonic()
-    try:
-        trained = run_training(job, params.runtime, storage, row)
-    except BaseException:
-        row.end("FAILED")
-        raise
-    outcome = trained.outcome
-    figures = _figures(training.model, outcome, time.monotonic() - started)
-    figures["start_seconds"] = round(trained.start_seconds, 1)
+
+
+def _write_outputs(
+    training: Training, settings: Mapping[str, Any], trained: Trained, plots: Path
+) -> dict[str, float]:
+    """Write the model and its curves; gives the figures of the training's extras."""
+    figures: dict[str, float] = {}
     with whole_folder(training.target) as folder:
         story = {
             "stage": training.stage,
             "name": training.name,
             "settings": settings,
-            "kept_step": outcome.kept_step,
+            "kept_step": trained.outcome.kept_step,
         }
         export_model(folder, training.model, trained.weights, story)
         if training.extras is not None:
-            figures |= training.extras(folder, load_model(folder))
-    plots = root / "plots" / training.stage / training.name
+            figures.update(training.extras(folder, load_model(folder)))
     with whole_folder(plots) as folder:
-        _write_curves(folder, outcome.history)
-    write_json(root / "metrics" / training.stage / f"{training.name}.json", figures)
-    row.figures(figures)
-    row.artifacts(training.target, "model")
-    row.artifacts(plots, "curves")
-    row.tags(
-        {
-            WEIGHTS_TAG: weights_digest(training.target),
-            "rolled_back": "; ".join(f"step {s}: {why}" for s, why in outcome.rollbacks),
-        }
-    )
-    row.end()
-    forget(job, storage)
-    return outcome
+        _write_curves(folder, trained.outcome.history)
+    return figures
 
 
-def _fingerprints(inputs: Mapping[str, Path]) -> list[Path]:
-    """The small files of the inputs that say what all their bytes are."""
-    marks = ("manifest.json", MODEL, WEIGHTS)
-    found = [path / mark for path in inputs.values() for mark in marks]
-    return [file for file in found if file.is_file()]
+def _story(outcome: Outcome) -> dict[str, Any]:
+    """What the metrics file tells of divergences, if there were any."""
+    if not outcome.rollbacks:
+        return {}
+    steps = [{"step": step, "reason": reason} for step, reason in outcome.rollbacks]
+    return {"divergences": steps, "finished": outcome.finished}
+
+
+def _told(outcome: Outcome) -> str:
+    return "; ".join(f"step {step}: {reason}" for step, reason in outcome.rollbacks)
 
 
 def _figures(model: Description, outcome: Outcome, seconds: float) -> dict[str, Any]:

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from components.errors import UserError
 from pipelines.runtime.identity import REPOSITORY
+from pipelines.runtime.outbox import FOLDER, Entry, Outbox, deliver_missed, picture_entry
 from pipelines.runtime.secrets import masked, tracking_address
 from pipelines.runtime.settings import Runtime
 
@@ -34,7 +37,7 @@ PARAM_CHUNK = 100
 
 
 class Tracker:
-    """The project's MLflow experiment.
+    """The project's MLflow experiment. Logs first what earlier stages could not.
 
     Raises:
         UserError: the tracking server does not answer.
@@ -47,6 +50,7 @@ class Tracker:
         # A server that is down shall be said within seconds, not after MLflow's two minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        self.missed = root / FOLDER
         try:
             self.client = MlflowClient(tracking_uri=self.uri)
             self.experiment = self._experiment(runtime.experiment, root)
@@ -56,6 +60,7 @@ class Tracker:
                 masked(f"MLflow at {self.uri} does not answer ({first})")
                 + ": start it or set runtime.tracking_uri to null"
             ) from None
+        deliver_missed(self.client, self.uri, self.missed, _say)
 
     def row(self, model: str, key: Mapping[str, str], tags: Mapping[str, str]) -> Row:
         """The row of a model, made now if it is not there.
@@ -68,12 +73,16 @@ class Tracker:
         """
         found = self._find({MODEL_TAG: model, **key})
         if found is not None:
-            return Row(self.client, found.info.run_id)
+            return self._row(model, found)
         own = {MODEL_TAG: model, "git.commit": _commit(), **key, **tags}
         run = self.client.create_run(
             self.experiment, run_name=model, tags=own, start_time=int(time.time() * 1000)
         )
-        return Row(self.client, run.info.run_id)
+        return self._row(model, run)
+
+    def _row(self, model: str, run: Run) -> Row:
+        file = self.missed / f"{model}-{run.info.run_id}.jsonl"
+        return Row(run.info.run_id, Outbox(self.client, self.uri, file, _say))
 
     def _find(self, tags: Mapping[str, str]) -> Run | None:
         query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
@@ -96,47 +105,61 @@ class Tracker:
 
 
 class Row:
-    """One MLflow run, written through its id."""
+    """One MLflow run, written through its id. A server that goes away stops nothing (`Outbox`)."""
 
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
-        self.client, self.run_id = client, run_id
+    def __init__(self, run_id: str, outbox: Outbox) -> None:
+        self.run_id, self._outbox = run_id, outbox
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Mark the run as going on during the block, and by how it ended after it."""
+        self._send("running")
+        status = "FAILED"
+        try:
+            yield
+            status = "FINISHED"
+        except (KeyboardInterrupt, SystemExit):
+            status = "KILLED"
+            raise
+        finally:
+            self.end(status)
 
     def settings(self, settings: Mapping[str, Any]) -> None:
         """Log settings as parameters, nested keys joined by dots."""
-        params = [Param(key, str(value)) for key, value in _flat(settings).items()]
+        params = [(key, str(value)) for key, value in _flat(settings).items()]
         for start in range(0, len(params), PARAM_CHUNK):
-            self.client.log_batch(self.run_id, params=params[start : start + PARAM_CHUNK])
+            self._send("params", values=params[start : start + PARAM_CHUNK])
 
     def metrics(self, step: int, values: Mapping[str, float], milliseconds: int) -> None:
         """Log one point of some curves."""
-        self.client.log_batch(
-            self.run_id,
-            metrics=[Metric(key, value, milliseconds, step) for key, value in values.items()],
-        )
+        points = [(key, value, milliseconds, step) for key, value in values.items()]
+        self._send("metrics", points=points)
 
     def figures(self, values: Mapping[str, float]) -> None:
         """Log headline metrics, which have no step."""
         now = int(time.time() * 1000)
-        metrics = [Metric(key, float(value), now, 0) for key, value in values.items()]
-        for start in range(0, len(metrics), CHUNK):
-            self.client.log_batch(self.run_id, metrics=metrics[start : start + CHUNK])
+        points = [(key, float(value), now, 0) for key, value in values.items()]
+        for start in range(0, len(points), CHUNK):
+            self._send("metrics", points=points[start : start + CHUNK])
 
     def picture(self, step: int, name: str, image: np.ndarray[Any, Any]) -> None:
         """Log a uint8 image H×W×3 of a step of training."""
-        self.client.log_image(self.run_id, image, key=name, step=step)
+        self._outbox.send(picture_entry(self.run_id, step, name, image))
 
     def artifacts(self, path: Path, under: str) -> None:
         """Log a file, or all files of a folder."""
-        if path.is_dir():
-            self.client.log_artifacts(self.run_id, str(path), under)
-        else:
-            self.client.log_artifact(self.run_id, str(path), under)
+        self._send("artifacts", path=str(path), under=under)
 
     def tags(self, tags: Mapping[str, str]) -> None:
-        self.client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+        self._send("tags", values=list(tags.items()))
 
     def end(self, status: str = "FINISHED") -> None:
-        self.client.set_terminated(self.run_id, status=status)
+        self._send("end", status=status)
+        self._outbox.close()
+
+    def _send(self, kind: str, **content: Any) -> None:
+        entry: Entry = {"run": self.run_id, "kind": kind, **content}
+        self._outbox.send(entry)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -154,3 +177,7 @@ def _commit() -> str:
     command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=12"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

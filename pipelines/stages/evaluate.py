@@ -30,6 +30,8 @@ def main(name: str, params: Params) -> None:
     model, samples = load_model(Path("models") / name, device), Path("samples") / name
     sampling = json.loads((samples / "sampling.json").read_text())
     plots = Path("plots/evaluate") / name
+    # Before the work: a tracking server that is away shall be said at once.
+    tracker = Tracker(params.runtime, Path.cwd())
     with whole_folder(plots) as folder:
         if settings.kind == "points":
             figures = judge_points(model, settings, samples, folder)
@@ -41,14 +43,7 @@ def main(name: str, params: Params) -> None:
     unit = "points" if settings.kind == "points" else "images"
     figures[f"seconds_per_1000_{unit}"] = sampling["seconds_per_1000"]
     write_json(Path("metrics/evaluate") / f"{name}.json", figures)
-    _track(name, params, figures, plots, samples)
-
-
-def _track(
-    name: str, params: Params, figures: dict[str, float], plots: Path, samples: Path
-) -> None:
     weights = weights_digest(Path("models") / name)
-    tracker = Tracker(params.runtime, Path.cwd())
     row = tracker.row(name, {WEIGHTS_TAG: weights}, {"dvc.stage": f"evaluate@{name}"})
     row.figures({key: value for key, value in figures.items() if isinstance(value, int | float)})
     row.artifacts(plots, "evaluation")

@@ -21,6 +21,7 @@ class Runtime(Settings):
     """Where and how work runs. Changes no result and invalidates no stage."""
 
     num_workers: Amount  # Ray Train workers; 0 trains in the stage's own process, without Ray
+    min_workers: Count | None  # go on with so many if nodes are lost; null: wait for the nodes
     threads: Count  # torch threads of each worker
     gpu: bool  # one GPU for each worker
     ray_address: str | None  # null: a running local cluster if there is one, else a fresh one
@@ -46,6 +47,12 @@ class Runtime(Settings):
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or MLFLOW_TRACKING_URI)"
             )
         return address
+
+    @model_validator(mode="after")
+    def _least_is_not_most(self) -> Runtime:
+        if self.min_workers is not None and self.min_workers > self.num_workers:
+            raise ValueError(f"min_workers null, or at most num_workers, {self.num_workers}")
+        return self
 
 
 class Optimiser(Settings):

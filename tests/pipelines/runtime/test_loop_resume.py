@@ -61,7 +61,7 @@ def test_a_checkpoint_cut_short_is_passed_over(tmp_path: Path) -> None:
             run(task(elbo_learner(), elbo_score), plan(), MortalStore(folder, 3))
         kept = sorted(folder.glob("step-*"))
         assert [path.name for path in kept] == ["step-000000010", "step-000000015"]
-        newest = kept[-1] / "rank-0.pt"
+        newest = kept[-1] / "rank-0-of-1.pt"
         content = newest.read_bytes()
         if damage == "cut":
             newest.write_bytes(content[: len(content) // 2])

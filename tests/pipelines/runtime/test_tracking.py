@@ -20,6 +20,7 @@ from pipelines.runtime.tracking import IDENTITY_TAG, MODEL_TAG, WEIGHTS_TAG, Row
 def runtime(uri: str | None = None) -> Runtime:
     return Runtime(
         num_workers=0,
+        min_workers=None,
         threads=1,
         gpu=False,
         ray_address=None,
