@@ -13,22 +13,14 @@ import pytest
 from mlflow.entities import Run
 
 from components.errors import UserError
-from pipelines.runtime.settings import Runtime
+from pipelines.runtime.identity import REPOSITORY
+from pipelines.runtime.settings import Runtime, load_params
 from pipelines.runtime.tracking import IDENTITY_TAG, MODEL_TAG, WEIGHTS_TAG, Row, Tracker
 
 
 def runtime(uri: str | None = None) -> Runtime:
-    return Runtime(
-        num_workers=0,
-        min_workers=None,
-        threads=1,
-        gpu=False,
-        ray_address=None,
-        max_failures=0,
-        tracking_uri=uri,
-        experiment="symbiosis",
-        memory_limit_mb=100,
-    )
+    ours = load_params(REPOSITORY / "params.yaml").runtime
+    return ours.model_copy(update={"tracking_uri": uri})
 
 
 @pytest.fixture(scope="module")
