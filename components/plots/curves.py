@@ -18,7 +18,7 @@ Rows = Sequence[Mapping[str, float]]
 STEP = "step"
 VALIDATION = "validation_"
 PANEL_WIDTH, PANEL_HEIGHT = 3.4, 2.2
-MOST_COLUMNS = 3
+MOST_COLUMNS = 4
 LOGARITHMIC_ABOVE = 50.0
 """Positive figures whose greatest is this many times their least are drawn on a log scale."""
 SMOOTH_FROM = 60
@@ -57,7 +57,7 @@ def training_overview(training: Rows, validation: Rows, mark: int | None = None)
         mark: step whose weights were kept; None marks nothing.
 
     Returns:
-        A figure, at most 3 panels in a row.
+        A figure, at most 4 panels in a row.
     """
     rows = [*training, *validation]
     names = list(dict.fromkeys(name for row in rows for name in row if name != STEP))

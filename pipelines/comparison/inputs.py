@@ -73,6 +73,7 @@ class Pair:
 
     Attributes:
         name: of the comparison.
+        title: of its section.
         base: the base.
         composition: the composition.
         judging: the evaluate stage's settings of the composition.
@@ -82,6 +83,7 @@ class Pair:
     """
 
     name: str
+    title: str
     base: Model
     composition: Model
     judging: Evaluate
@@ -100,6 +102,7 @@ def read_pair(name: str, comparison: Comparison, params: Params) -> Pair:
     judging = _comparable(name, comparison, params)
     return Pair(
         name=name,
+        title=comparison.title,
         base=read_model(comparison.base, params),
         composition=read_model(comparison.composition, params),
         judging=judging,

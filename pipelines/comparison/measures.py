@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+FIGURES = 4
+"""Of a value from 10 on, as many are shown."""
 Better = Literal["lower", "higher"]
 Change = Literal["ratio", "difference"]
 
 EXTRACTORS = {
-    "classifier": "the data set's own classifier",
-    "imagenet": "EfficientNet-Lite0, ImageNet",
+    "classifier": "own classifier",
+    "imagenet": "ImageNet features",
     "inception-v3-compat": "Inception-v3",
 }
 
@@ -23,7 +25,7 @@ class Measure:
         title: for the reader.
         better: which way is better.
         change: how two values of it are compared: composition over base, or their difference.
-        digits: after the decimal point.
+        digits: after the decimal point; fewer of values from 10 on.
         percent: it is a fraction, shown in per cent.
         key: of the metrics files.
     """
@@ -38,18 +40,20 @@ class Measure:
     def show(self, value: float | None, deviation: float | None = None) -> str:
         """A value, and its deviation where it is known.
 
-        >>> measure_of("fid").show(38.1), measure_of("off_mode_fraction").show(0.125, 0.01)
-        ('38.10', '12.50 ± 1.00 %')
+        >>> measure_of("fid").show(138.14), measure_of("off_mode_fraction").show(0.125, 0.01)
+        ('138.1', '12.50 ± 1.00 %')
         >>> measure_of("fid").show(None)
         '–'
         """
         if value is None:
             return "–"
         scale, unit = (100.0, " %") if self.percent else (1.0, "")
-        text = f"{value * scale:.{self.digits}f}"
+        whole = len(f"{abs(value * scale):.0f}")
+        digits = self.digits if whole < 2 else min(self.digits, max(FIGURES - whole, 0))
+        text = f"{value * scale:.{digits}f}"
         if deviation is not None:
-            text += f" ± {deviation * scale:.{self.digits}f}"
-        return (text + unit).replace("-", "−")
+            text += f" ± {deviation * scale:.{digits}f}"
+        return signed(text + unit)
 
     def change_of(self, base: float, composition: float) -> float | None:
         """The composition's value over the base's, or less the base's; None: no such ratio."""
@@ -67,9 +71,9 @@ class Measure:
         if change is None:
             return "–"
         if self.change == "ratio":
-            return f"× {change:.2f}"
-        scale, unit = (100.0, " points") if self.percent else (1.0, "")
-        return f"{change * scale:+.{self.digits}f}{unit}".replace("-", "−")
+            return f"× {change:.{2 if change >= 0.1 else 3}f}"
+        scale, unit = (100.0, " pp") if self.percent else (1.0, "")
+        return signed(f"{change * scale:+.{self.digits}f}{unit}")
 
     def improves(self, base: float, composition: float) -> bool:
         """Whether the composition's value is the better one."""
@@ -84,13 +88,13 @@ FAMILIES: tuple[tuple[str, Measure], ...] = (
     ),
     ("off_mode_fraction", Measure("Points off every mode", "lower", "ratio", 2, True)),
     ("modes", Measure("Modes covered", "higher", "difference", 1)),
-    ("mode_kl", Measure("KL of the modes' shares from equal ones, nats", "lower", "ratio", 4)),
-    ("fid", Measure("FID (Inception-v3)", "lower", "ratio", 2)),
-    ("frechet_", Measure("Fréchet distance ({})", "lower", "ratio", 2)),
-    ("kid_", Measure("KID ({})", "lower", "ratio", 4)),
-    ("is_", Measure("Inception-like score ({})", "higher", "difference", 2)),
-    ("precision_", Measure("Precision ({})", "higher", "difference", 3)),
-    ("recall_", Measure("Recall ({})", "higher", "difference", 3)),
+    ("mode_kl", Measure("KL of the modes' shares, nats", "lower", "ratio", 4)),
+    ("fid", Measure("FID, Inception-v3", "lower", "ratio", 2)),
+    ("frechet_", Measure("Fréchet distance, {}", "lower", "ratio", 2)),
+    ("kid_", Measure("KID, {}", "lower", "ratio", 5)),
+    ("is_", Measure("Inception-like score, {}", "higher", "difference", 3)),
+    ("precision_", Measure("Precision, {}", "higher", "difference", 3)),
+    ("recall_", Measure("Recall, {}", "higher", "difference", 3)),
     ("auroc_", Measure("AUROC against {}", "higher", "difference", 3)),
 )
 """Key, or its beginning where it ends in the name of an extractor or a data set; as shown."""
@@ -99,11 +103,20 @@ BESIDE = ("_std", "_floor", "_std_error", "_true")
 ORDER = tuple(key for key, _ in FAMILIES if key != "auroc_")
 
 
+def signed(text: str) -> str:
+    """A number's text with a true minus sign.
+
+    >>> signed("-1.5")
+    '−1.5'
+    """
+    return text.replace("-", "−")
+
+
 def measure_of(key: str) -> Measure:
     """How the figure of a key is shown; one that is not known is shown by its key.
 
     >>> measure_of("frechet_imagenet").title
-    'Fréchet distance (EfficientNet-Lite0, ImageNet)'
+    'Fréchet distance, ImageNet features'
     """
     for name, measure in FAMILIES:
         if key == name:

@@ -115,8 +115,8 @@ def distances(pair: Pair) -> list[Picture]:
             "base": (base[key], base.get(f"{key}_std")),
             "composition": (composition[key], composition.get(f"{key}_std")),
         }
-        figure = bars(values, f"{title}: lower is better", composition.get(f"{key}_floor"))
-        pictures.append(_drawn(figure, f"{title}, standard deviation over draws"))
+        figure = bars(values, "lower is better", composition.get(f"{key}_floor"))
+        pictures.append(_drawn(figure, f"{title}; ± standard deviation over draws"))
     return pictures
 
 

@@ -14,17 +14,12 @@ from components.errors import UserError
 from pipelines.comparison import pictures, tables
 from pipelines.comparison.inputs import Model, Pair
 from pipelines.comparison.markup import template
+from pipelines.comparison.measures import signed
 from pipelines.comparison.tables import Row
 from pipelines.runtime.outputs import write_json, write_text
 
 TEMPLATE = Path(__file__).resolve().parent / "section.html"
 HTML, TABLE = "section.html", "table.json"
-EXPLANATIONS = {
-    "vaebm": "Exponential tilting: p(x) ∝ p_base(x) exp(−f(x)), where the base is a VAE and f an "
-    "energy network (chapter 4 of the dissertation). A sample is the end of a short Langevin chain "
-    "that starts at a sample of the base.",
-}
-"""What a kind of composition is, in one sentence."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +28,7 @@ class Section:
 
     Attributes:
         name: of the comparison.
+        title: for the reader.
         data: name of the data set.
         base: name of the base.
         composition: name of the composition.
@@ -43,6 +39,7 @@ class Section:
     """
 
     name: str
+    title: str
     data: str
     base: str
     composition: str
@@ -56,9 +53,12 @@ def make_section(pair: Pair) -> Section:
     """Lay a comparison out; the same inputs give the same text."""
     own, papers = tables.principal(pair)
     rows = tables.headline(pair)
+    scores = {model.figures.get("ood_score") for model in (pair.base, pair.composition)}
     html = template(TEMPLATE).render(
+        one_score=len(scores) == 1,
+        signed=signed,
         pair=pair,
-        explanation=EXPLANATIONS.get(pair.composition.settings["compose"]["kind"], ""),
+        kind=pair.composition.settings["compose"]["kind"],
         rows=rows,
         has_fid=any(row.key == "fid" and row.composition != "–" for row in rows),
         judge=pair.judge.get("test_accuracy"),
@@ -74,6 +74,7 @@ def make_section(pair: Pair) -> Section:
     )
     return Section(
         name=pair.name,
+        title=pair.title,
         data=pair.judging.data,
         base=pair.base.name,
         composition=pair.composition.name,

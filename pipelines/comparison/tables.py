@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from components.errors import UserError
 from pipelines.comparison.inputs import Figures, Model, Pair
-from pipelines.comparison.measures import Measure, headline_keys, measure_of
+from pipelines.comparison.measures import Measure, headline_keys, measure_of, signed
 
-Verdict = Literal["better", "worse", "within noise", ""]
+Verdict = Literal["better", "worse", "within noise", "the same", ""]
 ROLES = ("base", "composition", "truth")
 NOISE = 2.0
 """Differences below so many joint standard deviations are called noise."""
@@ -31,7 +31,7 @@ class Row:
         verdict: whether that is for the better.
         reference: the best that a model could reach: truth, or the floor of real data.
         paper: the dissertation's values, base → composition.
-        paper_change: the dissertation's composition against its base.
+        paper_change: the dissertation's composition against its base, and its truth.
     """
 
     key: str
@@ -169,11 +169,11 @@ def _row(pair: Pair, measure: Measure) -> Row:
         composition=measure.show(composition, noise),
         change=measure.show_change(base, composition),
         verdict=_verdict(measure, base, composition, math.hypot(base_noise or 0, noise or 0)),
-        reference=_reference(measure, pair.composition.figures, paper["truth"]),
+        reference=_reference(measure, pair.composition.figures),
         paper=f"{measure.show(paper['base'])} → {measure.show(paper['composition'])}"
         if told
         else "",
-        paper_change=measure.show_change(paper["base"], paper["composition"]) if told else "",
+        paper_change=_paper_change(measure, paper) if told else "",
     )
 
 
@@ -196,19 +196,25 @@ def _verdict(
 ) -> Verdict:
     if base is None or composition is None:
         return ""
-    if abs(composition - base) <= NOISE * noise or composition == base:
+    if composition == base:
+        return "the same"
+    if abs(composition - base) <= NOISE * noise:
         return "within noise"
     return "better" if measure.improves(base, composition) else "worse"
 
 
-def _reference(measure: Measure, figures: Mapping[str, Any], paper: float | None) -> str:
+def _paper_change(measure: Measure, paper: Mapping[str, float | None]) -> str:
+    change = measure.show_change(paper["base"], paper["composition"])
+    return change if paper["truth"] is None else f"{change}, truth {measure.show(paper['truth'])}"
+
+
+def _reference(measure: Measure, figures: Mapping[str, Any]) -> str:
     for kind, ending in (("truth", "_true"), ("floor", "_floor")):
         value = figures.get(f"{measure.key}{ending}")
         if value is not None:
-            told = f" (there {measure.show(paper)})" if paper is not None else ""
-            return f"{kind} {measure.show(value)}{told}"
+            return f"{kind} {measure.show(value)}"
     return ""
 
 
 def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}".replace("-", "−")
+    return "–" if value is None else signed(f"{value:,.{digits}f}")

@@ -13,13 +13,13 @@ from itertools import pairwise
 
 from pipelines.report.workflow import Stage, Workflow
 
-BOX_WIDTH, BOX_HEIGHT = 116.0, 28.0
-GAP_X, GAP_Y = 36.0, 10.0
+BOX_WIDTH, BOX_HEIGHT = 104.0, 28.0
+GAP_X, GAP_Y = 26.0, 10.0
 LANE_HEIGHT = 6.0
 HEADER = 30.0
 MARGIN = 4.0
 SWEEPS = 12
-CHARACTERS = 17
+CHARACTERS = 15
 """Of a box's label; longer names are cut, and are whole in the tooltip."""
 
 Item = str | tuple[str, str, int]

@@ -99,6 +99,7 @@ class Comparison(Settings):
     """A base beside its composition: a section of a page."""
 
     page: str  # entry of `report` that shows it
+    title: str
     base: str
     composition: str
     data: str

@@ -9,6 +9,8 @@ import pytest
 
 from components.errors import UserError
 from pipelines.comparison.inputs import Pair, read_pair
+from pipelines.comparison.measures import measure_of
+from pipelines.comparison.pictures import densities
 from pipelines.comparison.tables import costs, detections, headline, numbers, principal
 
 
@@ -66,6 +68,30 @@ def test_a_figure_of_one_model_alone_has_no_change(pair: Pair) -> None:
     assert (row.base, row.change, row.verdict) == ("–", "–", "")
 
 
+def test_equal_values_are_the_same_and_not_noise(pair: Pair) -> None:
+    (row,) = headline(judged(pair, {"modes": 25.0}, {"modes": 25.0}))
+    assert (row.change, row.verdict) == ("+0.0", "the same")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "deviation", "shown"),
+    [
+        ("kid_x", 31.26812, 0.1428, "31.27 ± 0.14"),
+        ("kid_x", 0.01969, 4e-5, "0.01969 ± 0.00004"),
+        ("frechet_x", 9.987, 0.014, "9.99 ± 0.01"),
+        ("frechet_x", 12345.6, 7.0, "12346 ± 7"),
+    ],
+)
+def test_large_values_are_shown_to_four_figures(
+    key: str, value: float, deviation: float, shown: str
+) -> None:
+    assert measure_of(key).show(value, deviation) == shown
+
+
+def test_densities_share_one_picture_and_so_one_scale(pair: Pair) -> None:
+    assert len(densities(pair)) == 1
+
+
 def test_no_ratio_to_nothing(pair: Pair) -> None:
     found = judged(pair, {"kid_x": 0.0}, {"kid_x": 0.1})
     assert headline(found)[0].change == "–"
@@ -74,8 +100,12 @@ def test_no_ratio_to_nothing(pair: Pair) -> None:
 
 def test_the_papers_figures_stand_beside_ours(pair: Pair) -> None:
     row = headline(pair)[0]
-    assert (row.key, row.paper, row.paper_change) == ("log_likelihood", "−2.970 → −1.500", "+1.470")
-    assert row.reference == "truth −1.098 (there −1.100)"
+    assert (row.key, row.paper, row.paper_change) == (
+        "log_likelihood",
+        "−2.970 → −1.500",
+        "+1.470, truth −1.100",
+    )
+    assert row.reference == "truth −1.098"
     own, papers = principal(pair)
     assert own == papers == row
 

@@ -94,7 +94,7 @@ def test_inception_makes_it_an_fid(site: Site) -> None:
     folder = site.root / "report/comparisons/index/fashion"
     text = Page((folder / "section.html").read_text()).text
     assert "is an FID" not in text
-    assert "FID (Inception-v3) lower is better 57.00 38.00 × 0.67" in text
+    assert "FID, Inception-v3 lower is better 57.00 38.00 × 0.67" in text
 
 
 def test_the_table_for_the_terminal_is_aligned(reported: Path) -> None:
