@@ -95,6 +95,12 @@ class ImageEvaluate(Settings):
 Evaluate = Annotated[PointEvaluate | ImageEvaluate, Field(discriminator="kind")]
 
 
+class Average(Settings):
+    """The same workflow from several training seeds."""
+
+    models: Annotated[list[str], Field(min_length=2)]
+
+
 class Comparison(Settings):
     """A base beside its composition: a section of a page."""
 

@@ -12,7 +12,14 @@ from pydantic import Field, ValidationError
 from components.errors import UserError
 from pipelines.runtime.settings.base import Count, Settings, one_line
 from pipelines.runtime.settings.composing import Compose
-from pipelines.runtime.settings.judging import Comparison, Evaluate, Features, Report, Sample
+from pipelines.runtime.settings.judging import (
+    Average,
+    Comparison,
+    Evaluate,
+    Features,
+    Report,
+    Sample,
+)
 from pipelines.runtime.settings.paths import replaced
 from pipelines.runtime.settings.training import Pretrain, Runtime
 
@@ -38,6 +45,7 @@ class Params(Settings):
     compose: dict[str, Compose] = Field(default_factory=dict)
     sample: dict[str, Sample] = Field(default_factory=dict)
     evaluate: dict[str, Evaluate] = Field(default_factory=dict)
+    average: dict[str, Average] = Field(default_factory=dict)
     compare: dict[str, Comparison] = Field(default_factory=dict)
     report: dict[str, Report] = Field(default_factory=dict)
 
