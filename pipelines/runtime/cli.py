@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -29,7 +30,9 @@ def run_stage(description: str | None, main: Callable[[str, Params], None]) -> N
         main: the stage, called with the entry's name and the whole settings.
     """
     parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=_command(),
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", help="entry of the stage's section in the params file")
     parser.add_argument(
@@ -60,10 +63,18 @@ def run_stage(description: str | None, main: Callable[[str, Params], None]) -> N
 
 def quieten_libraries() -> None:
     """Leave the terminal to what the user wants to read: progress, results, errors."""
+    # MLflow sets its loggers' level when it is imported, which may still be to come.
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def _command() -> str | None:
+    """How this program was called, ``python -m MODULE``; None: not that way."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {spec.name}" if spec is not None else None
 
 
 def _as_set(words: list[str]) -> list[str]:

@@ -1,8 +1,8 @@
-"""Judge a model: evaluate.NAME of the settings, to metrics/evaluate/NAME.json.
+"""Judge a model: evaluate.NAME of the settings.
 
 Points: likelihood against the truth, modes, pictures of the densities. Images: distances of the
-samples from the test images, detection of what is not data. The figures go to the model's row in
-MLflow too.
+samples from the test images, detection of what is not data. Writes metrics/evaluate/NAME.json and
+plots/evaluate/NAME; the figures go to the model's row in MLflow too.
 """
 
 from __future__ import annotations

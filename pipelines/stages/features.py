@@ -1,8 +1,8 @@
-"""Make what the judges of a data set need: features.DATA of the settings.
+"""Make what the judges of a data set need: features.NAME of the settings.
 
 Images: trains the data set's own classifier and keeps the features of train and test images under
 each extractor. Points: keeps the true density's log-likelihood of the test points.
-Writes models/features/DATA and metrics/features/DATA.json.
+Writes models/features/NAME and metrics/features/NAME.json.
 """
 
 from __future__ import annotations

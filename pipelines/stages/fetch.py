@@ -1,6 +1,7 @@
-"""Fetch a data set's raw files: from a folder of yours, or the first source that answers.
+"""Fetch a data set's raw files: fetch.NAME of the settings.
 
-Reads data/catalog.yaml; writes data/raw/NAME/.
+They come from a folder of yours, or from the first source of data/catalog.yaml that answers. Writes
+data/raw/NAME.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Draw samples from a model: sample.NAME of the settings, from models/NAME to samples/NAME.
+"""Draw samples from a model: sample.NAME of the settings.
 
 Writes draw-I.npy for each draw (uint8 images or float32 points), chain.npy for a composition (what
 its chains looked like on the way), sampling.json (how they were drawn), and

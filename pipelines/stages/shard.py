@@ -1,6 +1,6 @@
-"""Cut a data set's raw files into webdataset shards with a manifest.
+"""Cut a data set's raw files into webdataset shards: shard.NAME of the settings.
 
-Reads data/catalog.yaml, data/raw/NAME/ and params shard.NAME; writes data/shards/NAME/.
+Reads data/catalog.yaml and data/raw/NAME. Writes data/shards/NAME: the shards and a manifest.
 """
 
 from __future__ import annotations
