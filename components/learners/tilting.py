@@ -23,10 +23,29 @@ from components.learners.learner import Learner, Metrics, as_model_input
 from components.learners.optimisation import Schedule, Updater
 from components.learners.parallel import broadcast_module, pooled_moments
 from components.models.vaebm import VAEBM
+from components.networks.guard import GuardedEnergy, learned_energy
 from components.networks.normalisation import initialise_from
 from components.networks.spectral import SpectralRegulariser
 from components.samplers.langevin import LangevinSettings
 from components.samplers.replay_buffer import ReplayBuffer
+
+
+class LogNormaliser(nn.Module):
+    """c of exp(c - f(x)) = p_data(x) / p_base(x) (Gutmann and Hyvärinen 2012), a learned number.
+
+    Args:
+        learned: False: 0 for ever.
+    """
+
+    PACE = 50.0
+    """Nats for one unit of the parameter: Adam moves weights by thousandths, c by nats."""
+
+    def __init__(self, learned: bool) -> None:
+        super().__init__()
+        self.scaled = nn.Parameter(torch.zeros(()), requires_grad=learned)
+
+    def forward(self) -> Tensor:
+        return self.PACE * self.scaled
 
 
 @dataclass(frozen=True)
@@ -39,6 +58,8 @@ class TiltingSettings:
         spectral_penalty: coefficient of the sum of the layers' spectral norms.
         warm_start_steps: steps of the noise-contrastive start.
         warm_start_rate: its learning rate.
+        warm_start_normaliser: whether the warm start learns a log normaliser beside f, which an
+            energy that cannot be negative needs to tell data from base samples.
         max_gap: mean energy of chains over that of data, in nats, that counts as run away.
     """
 
@@ -47,6 +68,7 @@ class TiltingSettings:
     spectral_penalty: float
     warm_start_steps: int
     warm_start_rate: float
+    warm_start_normaliser: bool
     max_gap: float
 
 
@@ -78,8 +100,9 @@ class TiltingLearner(Learner):
         self.model = computing.install(model, model.energy, model.base.decoder)
         scaled = computing.scaled
         self.updater = Updater(self.model.energy, schedule, **optimiser, scaled=scaled)
+        self.normaliser = LogNormaliser(settings.warm_start_normaliser).to(computing.device)
         self.warm_updater = Updater(
-            self.model.energy,
+            nn.ModuleList([self.model.energy, self.normaliser]),
             Schedule(settings.warm_start_rate, 0, "cosine", settings.warm_start_steps),
             betas=(0.9, 0.999),
             weight_decay=optimiser["weight_decay"],
@@ -105,6 +128,7 @@ class TiltingLearner(Learner):
 
     def training_step(self, batch: Batch, step: int) -> Metrics:
         self.model.train()
+        self._follow(batch)
         warm = self.settings.warm_start_steps
         if step < warm:
             metrics = self.descend(self.warm_updater, batch, step, self._contrast)
@@ -129,6 +153,7 @@ class TiltingLearner(Learner):
     def state_dict(self) -> dict[str, Any]:
         return {
             "updater": self.updater.state_dict(),
+            "normaliser": self.normaliser.state_dict(),
             "warm_adam": self.warm_updater.adam.state_dict(),
             "warm_scaler": self.warm_updater.scaler.state_dict(),
             "spectral": self.spectral.state_dict() if self.spectral else {},
@@ -138,6 +163,7 @@ class TiltingLearner(Learner):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.updater.load_state_dict(state["updater"])
+        self.normaliser.load_state_dict(state["normaliser"])
         self.warm_updater.adam.load_state_dict(state["warm_adam"])
         self.warm_updater.scaler.load_state_dict(state["warm_scaler"])
         if self.spectral:
@@ -147,14 +173,15 @@ class TiltingLearner(Learner):
         self.generator.set_state(state["generator"].cpu())
 
     def _contrast(self, part: Batch) -> tuple[Tensor, Metrics]:
-        """The loss of logistic regression, by which exp(-f) becomes p_data / p_base."""
+        """The loss of logistic regression, by which exp(c - f) becomes p_data / p_base."""
         data = as_model_input(part.x, self.device)
         with self.computing.autocast():
             base = self.model.base.sample(len(data), self.generator)
         energy_data, energy_base = self._energies(data, base)
-        loss = F.softplus(energy_data).mean() + F.softplus(-energy_base).mean()
+        c = self.normaliser()
+        loss = F.softplus(energy_data - c).mean() + F.softplus(c - energy_base).mean()
         metrics = _metrics(loss, energy_data, energy_base)
-        return loss + self._penalty(energy_data, energy_base), metrics
+        return loss + self._penalty(energy_data - c, energy_base - c), metrics
 
     def _likelihood(self, part: Batch, step: int) -> tuple[Tensor, Metrics]:
         """A loss with the gradient of Eq. 4.17; chains' energies are held near 0 on average."""
@@ -171,11 +198,18 @@ class TiltingLearner(Learner):
         return loss + self._penalty(energy_data, energy_chain), metrics
 
     def _energies(self, data: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-        """Energies of both phases by one pass over both."""
+        """Energies of both phases, as losses see them, by one pass over both."""
         with self.computing.autocast():
-            both = self.model.energy(torch.cat([data, negative]))
+            both = learned_energy(self.model.energy, torch.cat([data, negative]))
         energy_data, energy_negative = both.split([len(data), len(negative)])
         return energy_data, energy_negative
+
+    def _follow(self, batch: Batch) -> None:
+        """Let an energy's guard follow the data, agreed between workers."""
+        energy = self.model.energy
+        if isinstance(energy, GuardedEnergy) and energy.guard is not None:
+            with self.computing.autocast():
+                energy.follow(as_model_input(batch.x, self.device), pooled_moments)
 
     def _penalty(self, data: Tensor, negative: Tensor) -> Tensor:
         """Energy magnitude, and the layers' spectral norms where that is asked for."""

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 
 from components.errors import UserError
+from components.networks.guard import FeatureGuard, GuardedEnergy
 from components.networks.layers import QuadraticHead, ScalarHead, centre
 from components.networks.normalisation import Normalisation, normalise
 
@@ -20,7 +21,7 @@ class _Layer(NamedTuple):
     stride: int
 
 
-class _ConvStack(nn.Module):
+class _ConvStack(GuardedEnergy):
     """Swish convolutions with padding (kernel − 1)//2, flattened, and a layer to the scalar."""
 
     def __init__(
@@ -30,6 +31,7 @@ class _ConvStack(nn.Module):
         layers: Sequence[_Layer],
         normalisation: Normalisation,
         head: Head = "linear",
+        guard: float = 0.0,
     ) -> None:
         super().__init__()
         modules: list[nn.Module] = []
@@ -44,13 +46,15 @@ class _ConvStack(nn.Module):
                     f"{len(layers)} strided convolutions are too many for {size} pixels"
                 )
         self.body = nn.Sequential(*modules)
-        self.head = (QuadraticHead if head == "quadratic" else ScalarHead)(channels * side**2)
+        count = channels * side**2
+        self.head = (QuadraticHead if head == "quadratic" else ScalarHead)(count)
+        self.guard = FeatureGuard(count, guard) if guard else None
         normalise(self, normalisation)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images, float32 N×C×size×size in [0, 1], to their N energies, float32."""
-        energies: Tensor = self.head(self.body(centre(images)).flatten(1))
-        return energies
+    def features(self, items: Tensor) -> Tensor:
+        """Map images, float32 N×C×size×size in [0, 1], to N×F."""
+        features: Tensor = self.body(centre(items)).flatten(1)
+        return features
 
 
 class ConvEnergy(_ConvStack):
@@ -106,6 +110,7 @@ class StridedEnergy(_ConvStack):
         stride: of every convolution, pixels.
         normalisation: of every layer: "none", "weight" or "spectral".
         head: from features to the energy: "linear", or "quadratic" (`QuadraticHead`).
+        guard: strength of the price of features that data do not have (`FeatureGuard`); 0: none.
 
     Raises:
         UserError: the images are too small for that many convolutions.
@@ -120,6 +125,7 @@ class StridedEnergy(_ConvStack):
         stride: int = 2,
         normalisation: Normalisation = "none",
         head: Head = "linear",
+        guard: float = 0.0,
     ) -> None:
         layers = [_Layer(count, kernel, stride) for count in filters]
-        super().__init__(channels, size, layers, normalisation, head)
+        super().__init__(channels, size, layers, normalisation, head, guard)

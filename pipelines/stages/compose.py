@@ -105,6 +105,7 @@ def _objective(settings: VAEBMCompose) -> TiltingSettings:
         spectral_penalty=settings.spectral_penalty,
         warm_start_steps=_warm_steps(settings),
         warm_start_rate=warm.learning_rate if warm else settings.optimiser.learning_rate,
+        warm_start_normaliser=warm is not None and warm.normaliser,
         max_gap=settings.max_gap,
     )
 

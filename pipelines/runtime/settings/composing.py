@@ -38,6 +38,7 @@ class WarmStart(Settings):
 
     steps: Count
     learning_rate: Positive
+    normaliser: bool  # learned beside f; an energy that cannot be negative needs it
 
 
 class FullyConnectedEnergyNetwork(Settings):
@@ -69,6 +70,7 @@ class StridedEnergyNetwork(Settings):
     stride: Count  # pixels, of every layer
     normalisation: Normalisation
     head: Literal["linear", "quadratic"]  # quadratic: bounded below, f ≥ 0
+    guard: NonNegative  # price of a squared standard deviation of a feature from data, 2 × nats
 
 
 class ResidualEnergyNetwork(Settings):

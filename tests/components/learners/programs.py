@@ -170,6 +170,7 @@ def vaebm_learner(seed: int, buffer: ReplayBuffer | None = None) -> TiltingLearn
         spectral_penalty=0.1,
         warm_start_steps=0,
         warm_start_rate=0.0,
+        warm_start_normaliser=False,
         max_gap=50.0,
     )
     schedule = Schedule(0.0, 0, "constant", 10)

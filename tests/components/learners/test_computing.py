@@ -54,6 +54,7 @@ def tilting(
         spectral_penalty=0.0,
         warm_start_steps=warm_start_steps,
         warm_start_rate=schedule.peak,
+        warm_start_normaliser=False,
         max_gap=50.0,
     )
     buffer = ReplayBuffer(32, (2,), 0.5, 0)

@@ -70,6 +70,7 @@ def settings(**changes: Any) -> TiltingSettings:
         "spectral_penalty": 0.0,
         "warm_start_steps": 0,
         "warm_start_rate": 0.05,
+        "warm_start_normaliser": False,
         "max_gap": 10.0,
     }
     return TiltingSettings(**{**plain, **changes})

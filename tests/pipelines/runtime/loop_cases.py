@@ -80,6 +80,7 @@ def tilting_learner(rate: float = 1e-3) -> Learner:
         spectral_penalty=0.1,
         warm_start_steps=6,
         warm_start_rate=1e-3,
+        warm_start_normaliser=False,
         max_gap=50.0,
     )
     schedule, replay = Schedule(rate, 0, "constant", 18), ReplayBuffer(64, (2,), 0.9, 4)
