@@ -51,7 +51,8 @@ def one_line(error: ValidationError, source: str, content: Any) -> str:
         content: what was validated, as plain Python values.
     """
     complaints = error.errors(include_url=False)
-    first = complaints[0]
+    # A mistyped key is also a missing one; the line should name what the user wrote.
+    first = min(complaints, key=lambda complaint: complaint["type"] != "extra_forbidden")
     path = _path_in_file(first["loc"], content)
     rest = f" (and {len(complaints) - 1} more)" if len(complaints) > 1 else ""
     return f"{source}: {path}: {_complaint(first)}{rest}"

@@ -149,6 +149,15 @@ def test_what_is_wrong_is_one_line(path: str, value: Any, line: str, tmp_path: P
     assert line in said
 
 
+def test_a_mistyped_key_is_named_before_the_one_that_it_leaves_missing(tmp_path: Path) -> None:
+    file = changed(tmp_path, "pretrain.vae-toy.latent", ABSENT)
+    content = yaml.safe_load(file.read_text())
+    content["pretrain"]["vae-toy"]["latnet"] = 2
+    file.write_text(yaml.safe_dump(content))
+    said = complaint(file)
+    assert "pretrain.vae-toy.latnet: unknown setting; did you mean `latent`?" in said
+
+
 def test_more_than_one_mistake_is_counted(tmp_path: Path) -> None:
     file = changed(tmp_path, "runtime.threads", 0)
     content = yaml.safe_load(file.read_text())
