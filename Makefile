@@ -1,5 +1,6 @@
 # make demo   everything: environment, data, both workflows, report
 # make test   the test suite
+# make test-all   the slow ones too
 # make ui     MLflow's pages on the results, on this machine only
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
@@ -9,7 +10,7 @@ export PATH := $(VENV)/bin:$(PATH)
 export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test benchmark ui install
+.PHONY: help demo test test-all benchmark ui install
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -35,6 +36,9 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	@python -m pytest
+
+test-all: $(INSTALLED)
+	@python -m pytest -m "slow or not slow"
 
 benchmark: $(INSTALLED)
 	@python -m pytest tests/benchmarks --benchmark-only
