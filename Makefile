@@ -1,6 +1,6 @@
 # make demo   everything: environment, data, both workflows, report
-# make test   the test suite without its faults
-# make test-all   the whole suite, processes killed and disks filled as well (a quarter of an hour more)
+# make test   the test suite
+# make test-all   the whole suite: its slow tests too
 # make ui     MLflow's pages on the results, on this machine only
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
@@ -35,10 +35,10 @@ demo: $(INSTALLED)
 	@echo "Report: file://$(CURDIR)/report/index.html    MLflow: make ui"
 
 test: $(INSTALLED)
-	@python -m pytest -m 'not fault'
+	@python -m pytest
 
 test-all: $(INSTALLED)
-	@python -m pytest
+	@python -m pytest -m "slow or not slow"
 
 benchmark: $(INSTALLED)
 	@python -m pytest tests/benchmarks --benchmark-only

@@ -27,8 +27,8 @@ from pipelines.runtime.loop import CheckpointStore, Outcome, Reporter, State, Ta
 from pipelines.runtime.progress import Board, BoardReporter, Follower, Log, SilentReporter
 from pipelines.runtime.settings import Plan, Runtime
 
-# Most of these take seconds off the start of a training (README, "Start-up"); the timeout is for
-# busy machines, on which importing torch can take longer than Ray's minute.
+# Most of these take seconds off the start of a training (README, "Start-up"). The timeout is how
+# long Ray waits for CPUs that it takes to be free, before it looks again what nodes there are.
 RAY_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
@@ -37,7 +37,7 @@ RAY_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_TRAIN_V2_ENABLED": "1",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
     "RAY_USAGE_STATS_ENABLED": "0",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
@@ -179,7 +179,12 @@ def _on_ray(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[State,
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    from pipelines.runtime.failures import LossesAreTold, MistakesEndTraining, meant_for_user
+    from pipelines.runtime.failures import (
+        BoardReader,
+        LossesAreTold,
+        MistakesEndTraining,
+        meant_for_user,
+    )
 
     _attach(runtime)
     # On the driver's own node: with any other, the board could be lost while the driver lives.
@@ -208,10 +213,12 @@ def _on_ray(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[State,
             callbacks=callbacks,
         ),
     )
+    ended: Future[None] = Future()
+    reader = BoardReader(board, _least(runtime) * runtime.threads, ended)
     try:
-        with Follower(f"{job.stage} {job.name}", lambda: ray.get(board.take.remote()), log) as told:
+        with Follower(f"{job.stage} {job.name}", reader.take, log) as told:
             try:
-                _fit(trainer)
+                _fit(trainer, ended)
             except WorkerGroupError as error:
                 raise meant_for_user(error.worker_failures.values()) or error from None
             except ControllerError as error:
@@ -224,23 +231,27 @@ def _on_ray(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[State,
     return final, told.start_seconds
 
 
-def _fit(trainer: Any) -> None:
+def _fit(trainer: Any, ended: Future[None]) -> None:
     """Run a trainer beside the main thread, which signals can interrupt.
 
     In the main thread Ray would take Ctrl-C for itself and end the process with status 0.
     """
-    ended: Future[None] = Future()
 
     def run() -> None:
         try:
             trainer.fit()
         except BaseException as error:
-            ended.set_exception(error)
+            if not ended.done():
+                ended.set_exception(error)
         else:
             ended.set_result(None)
 
     threading.Thread(target=run, daemon=True).start()
     ended.result()
+
+
+def _least(runtime: Runtime) -> int:
+    return runtime.min_workers or runtime.num_workers
 
 
 def _workers(runtime: Runtime) -> Any:
@@ -281,7 +292,7 @@ def _attach(runtime: Runtime) -> None:
 
     if not ray.is_initialized():
         ray.init(address=runtime.ray_address, log_to_driver=False, logging_level=logging.ERROR)
-    least = runtime.min_workers or runtime.num_workers
+    least = _least(runtime)
     there = int(ray.cluster_resources().get("CPU", 0))
     if least * runtime.threads > there:
         raise UserError(

@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 import numpy as np
 from mlflow.entities import Metric, Param, RunTag
-from mlflow.exceptions import MlflowException, RestException
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
@@ -49,6 +49,7 @@ class Outbox:
         self._server = masked(f"MLflow at {uri}")
         self._kept: TextIO | None = None
         self._next_try = 0.0
+        self._lossy = False
 
     def send(self, entry: Entry) -> None:
         """Log an entry now, or keep it."""
@@ -87,6 +88,14 @@ class Outbox:
         return False
 
     def _keep(self, entry: Entry) -> None:
+        try:
+            self._append(entry)
+        except OSError as error:  # what goes wrong with the log shall not end a training
+            if not self._lossy:
+                self._say(f"cannot keep what MLflow misses in {self.file}: {_first_line(error)}")
+            self._lossy = True
+
+    def _append(self, entry: Entry) -> None:
         if self._kept is None:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             fresh = not self.file.exists()
@@ -158,11 +167,11 @@ def _tried(client: MlflowClient, entry: Entry, say: Callable[[str], None]) -> st
     """Log an entry; say why if the server is away. What it refuses is told and dropped."""
     try:
         _log(client, entry)
-    except RestException as error:
+    except MlflowException as error:
         if error.get_http_status_code() >= SERVER_ERRORS:
             return _first_line(error)
         say(f"MLflow refuses {entry['kind']}: {_first_line(error)}")
-    except (MlflowException, OSError) as error:
+    except OSError as error:
         return _first_line(error)
     return None
 

@@ -165,7 +165,7 @@ class Follower:
         match event["kind"]:
             case "started":
                 self.start_seconds = event["time"] - self._began
-            case "said":
+            case "said" | "lost":
                 self._display.say(event["line"])
             case "progress":
                 self._display.show(event["step"], event["steps"], event["note"])

@@ -83,6 +83,19 @@ def test_settings_are_flat(tracker: Tracker) -> None:
     row.settings(settings)  # a resumed training says the same again
 
 
+def test_what_mlflow_refuses_is_told_and_dropped(
+    tracker: Tracker, root: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    row = tracker.row("vae-refused", {IDENTITY_TAG: "1"}, {})
+    row.settings({"latent": 2})
+    row.settings({"latent": 3})  # a parameter of MLflow's is never changed
+    assert "MLflow refuses params" in capfd.readouterr().err
+    row.tags({"later": "logged"})
+    run = read(tracker, row)
+    assert run.data.params["latent"] == "2" and run.data.tags["later"] == "logged"
+    assert not list((root / ".ray").rglob("*.jsonl"))
+
+
 def test_curves_have_steps_and_figures_have_none(tracker: Tracker) -> None:
     row = tracker.row("vae-curves", {IDENTITY_TAG: "1"}, {})
     for step in (10, 20, 30):
