@@ -1,0 +1,123 @@
+"""Weak scaling: steps a second of two Ray Train workers over those of one, the same items each."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.datasets.manifest import Manifest
+from components.datasets.shards import RawSplit, write_shards
+from components.models.build import seeded
+from components.models.export import export_model
+from pipelines.runtime.identity import REPOSITORY
+from pipelines.runtime.launch import Job, run_training
+from pipelines.runtime.settings import Params, load_params
+from pipelines.stages.pretrain import describe
+
+ROUNDS = 3
+WARM_UP = 10  # steps that are not counted
+STEPS = {"pretrain": 150, "compose": 40}
+
+
+class Clock:
+    """A log that remembers when each step was done."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[int, float] = {}
+
+    def metrics(self, step: int, values: Mapping[str, float], milliseconds: int) -> None:
+        self.seconds.setdefault(step, milliseconds / 1000)
+
+    def picture(self, step: int, name: str, image: Any) -> None: ...
+
+    def rate(self) -> float:
+        """Steps a second after the warm-up."""
+        first, last = WARM_UP, max(self.seconds)
+        return (last - first) / (self.seconds[last] - self.seconds[first])
+
+
+@pytest.fixture(scope="module")
+def params() -> Iterator[Params]:
+    """The main job's settings; Ray is started for these benchmarks and stopped after them."""
+    import ray
+
+    before = dict(os.environ)
+    yield load_params(REPOSITORY / "params.yaml")
+    ray.shutdown()
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory, params: Params) -> dict[str, Path]:
+    """Images of noise, and an untrained base: a step takes as long with them as with any other."""
+    folder = tmp_path_factory.mktemp("inputs")
+    random, splits = np.random.default_rng(0), {}
+    for split, count in (("train", 2000), ("test", 10)):
+        images = random.integers(0, 256, (count, 1, 28, 28), dtype=np.uint8)
+        splits[split] = RawSplit(count, [(images, None)])
+    write_shards(
+        folder / "noise", splits, name="noise", kind="images", shape=(1, 28, 28), classes=(),
+        shard_megabytes=16,
+    )  # fmt: skip
+    base = describe(params.pretrain["vae-fashion"], Manifest.load(folder / "noise"))
+    (folder / "base").mkdir()
+    export_model(folder / "base", base, seeded(base, 0).state_dict(), {})
+    return {"shards": folder / "noise", "base": folder / "base", "features": folder}
+
+
+def job(stage: str, workers: int, params: Params, inputs: dict[str, Path]) -> Job:
+    """The main job's training on images, its batch size taken for that of one worker."""
+    base = describe(params.pretrain["vae-fashion"], Manifest.load(inputs["shards"]))
+    settings: Any
+    if stage == "pretrain":
+        settings, model = params.pretrain["vae-fashion"], base
+    else:
+        settings = params.compose["vaebm-fashion"]
+        settings = settings.model_copy(update={"warm_start": None, "max_gap": 1e9})
+        energy = settings.energy.model_dump()
+        model = {"kind": "vaebm", "base": base, "energy": energy, "space": settings.space}
+    rhythm = {name: STEPS[stage] for name in ("steps", "checkpoint_every", "validate_every")}
+    shares = {"batch_size": settings.plan.batch_size * workers, "validation_count": 100}
+    plan = settings.plan.model_copy(update={**rhythm, **shares, "log_every": WARM_UP})
+    content = settings.model_copy(update={"plan": plan}).model_dump(mode="json")
+    if stage == "compose":
+        content["select"] = {"kind": "last"}
+    places = {name: str(path) for name, path in inputs.items()}
+    return Job(
+        name="noise",
+        stage=stage,
+        builder=f"pipelines.stages.{stage}:build",
+        description={"settings": content, "model": model, **places},
+        plan=plan,
+        seed=0,
+        identity=str(workers),
+    )
+
+
+@pytest.mark.parametrize("stage", STEPS)
+def test_weak_scaling(
+    benchmark: Any, stage: str, params: Params, inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    """extra_info["efficiency"]: 1 would be perfect, 0.85 is the aim."""
+    runtime = params.runtime.model_copy(update={"threads": 1, "ray_address": "local"})
+
+    def rate(workers: int, number: int) -> float:
+        clock, place = Clock(), runtime.model_copy(update={"num_workers": workers})
+        run_training(job(stage, workers, params, inputs), place, tmp_path / f"{number}", clock)
+        return clock.rate()
+
+    def pairs() -> list[tuple[float, float]]:
+        # Taken in turns, so that a busy neighbour slows both alike.
+        return [(rate(1, 2 * n), rate(2, 2 * n + 1)) for n in range(ROUNDS)]
+
+    found = benchmark.pedantic(pairs, rounds=1)
+    benchmark.extra_info["steps_per_second"] = [[round(x, 2) for x in pair] for pair in found]
+    benchmark.extra_info["efficiency"] = statistics.median(two / one for one, two in found)
+    benchmark.extra_info["load"] = os.getloadavg()[0]
