@@ -99,15 +99,22 @@ def pooled_moments(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     own = torch.stack([mean, variance])
     # One slot a worker, filled by it alone: their sum is everyone's moments in one exchange.
     slots = [own if number == rank() else torch.zeros_like(own) for number in range(world_size())]
-    means, variances = _Sum.apply(torch.stack(slots)).unbind(dim=1)
+    means, variances = sum_tensor(torch.stack(slots)).unbind(dim=1)
     mean = means.mean(dim=0)
     return mean, (variances + (means - mean).square()).mean(dim=0)
 
 
-class _Sum(torch.autograd.Function):
-    """Sum over the workers. Each worker's input reaches every worker's loss, so that the gradient
-    is the sum of all workers' gradients."""
+def sum_tensor(values: Tensor) -> Tensor:
+    """Sum over the workers, differentiable more than once.
 
+    Each worker's input reaches every worker's loss, so that the gradient is the sum of all workers'
+    gradients.
+    """
+    total: Tensor = _Sum.apply(values)
+    return total
+
+
+class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
         total = values.clone(memory_format=torch.contiguous_format)
@@ -116,8 +123,7 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        summed: Tensor = _Sum.apply(gradients[0])
-        return summed
+        return sum_tensor(gradients[0])
 
 
 def _average_bucket(bucket: list[Tensor]) -> None:

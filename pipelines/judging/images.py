@@ -13,7 +13,7 @@ from components.datasets.shards import read_split
 from components.images import as_rgb, quantise, resize, to_unit
 from components.learners.learner import as_model_input
 from components.metrics.extractors import Classifier, extract_features
-from components.metrics.fidelity import judge_fidelity
+from components.metrics.fidelity import MANIFOLD_COUNT, judge_fidelity
 from components.metrics.ood import ood_scores, probes
 from components.models.export import load_model
 from components.models.vae import VAE
@@ -71,7 +71,12 @@ def _distances(
     own = cast(Classifier, load_model(folder, device)) if settings.classifier else None
     extractors = load_extractors(settings, own, device)
     display, done = ProgressDisplay("features", "draws"), 0
-    figures: dict[str, Any] = {"count": len(draws[0]), "draws": len(draws)}
+    count = len(draws[0])
+    figures: dict[str, Any] = {
+        "count": count,
+        "draws": len(draws),
+        "precision_recall_count": min(count, MANIFOLD_COUNT),
+    }
     for name, extractor in extractors.items():
         found = []
         for draw in draws:

@@ -39,6 +39,8 @@ RAY_ENVIRONMENT = {
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # By default Ray's workers give way to every other process: a tenth slower on two cores.
+    "RAY_worker_niceness": "0",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 

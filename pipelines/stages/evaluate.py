@@ -14,8 +14,6 @@ import torch
 
 from components.files import whole_folder
 from components.models.export import load_model, weights_digest
-from pipelines.judging.images import judge_images
-from pipelines.judging.points import judge_points
 from pipelines.runtime.cli import run_stage
 from pipelines.runtime.outputs import write_json
 from pipelines.runtime.settings import Params, entry
@@ -33,9 +31,14 @@ def main(name: str, params: Params) -> None:
     # Before the work: a tracking server that is away shall be said at once.
     tracker = Tracker(params.runtime, Path.cwd())
     with whole_folder(plots) as folder:
+        # Only one of them is needed, and the other takes seconds to import.
         if settings.kind == "points":
+            from pipelines.judging.points import judge_points
+
             figures = judge_points(model, settings, samples, folder)
         else:
+            from pipelines.judging.images import judge_images
+
             features = entry(params.features, "features", settings.data)
             assert features.kind == "images"
             figures = judge_images(model, settings, features, samples, folder)

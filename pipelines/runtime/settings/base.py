@@ -90,9 +90,10 @@ def _complaint(error: ErrorDetails) -> str:
             return f"kind {context['tag']!r} is unknown; allowed: {context['expected_tags']}"
         case "union_tag_not_found":
             return "needs a key `kind`"
-    shown = masked(repr(value)) if not isinstance(value, Mapping | list) else type(value).__name__
     allowed = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{shown} is not allowed; it should be {allowed}"
+    if isinstance(value, Mapping | list | Settings):
+        return f"these settings do not go together or have the wrong form; it should be {allowed}"
+    return f"{masked(repr(value))} is not allowed; it should be {allowed}"
 
 
 def _suggestion(key: str) -> str:

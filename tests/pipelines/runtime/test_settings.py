@@ -102,6 +102,22 @@ def test_the_repositorys_settings_are_right() -> None:
         ("pretrain.vae-toy.beta", ABSENT, "pretrain.vae-toy.beta: missing: give it a value"),
         ("runtime", ABSENT, "runtime: missing: give it a value"),
         (
+            "runtime.pin_memory",
+            True,
+            "runtime: these settings do not go together or have the wrong form; it should be "
+            "pin_memory false: without gpu",
+        ),
+        (
+            "pretrain.vae-toy.plan.precision",
+            "float8",
+            "precision: 'float8' is not allowed; it should be 'float32', 'bfloat16' or 'float16'",
+        ),
+        (
+            "pretrain.vae-toy.plan.accumulation",
+            0,
+            "accumulation: 0 is not allowed; it should be greater than or equal to 1",
+        ),
+        (
             "compose.vaebm-toy.langevin.step_size",
             -1,
             "compose.vaebm-toy.langevin.step_size: -1 is not allowed; it should be greater than 0",
