@@ -41,7 +41,9 @@ class SharedBatchNorm(_BatchNorm):
         """Normalise N×C or N×C×...; float32 inside, the type of x outside."""
         if not self.training or world_size() == 1:
             return super().forward(x)
-        weight: Tensor = self.weight if self.affine else torch.ones(self.num_features, device=x.device)
+        weight: Tensor = (
+            self.weight if self.affine else torch.ones(self.num_features, device=x.device)
+        )
         bias: Tensor = self.bias if self.affine else torch.zeros_like(weight)
         normalised, mean, variance = _Normalisation.apply(x, weight, bias, self.eps)
         self._remember(mean, variance, _count(x))
