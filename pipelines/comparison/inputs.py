@@ -143,7 +143,7 @@ def read_model(name: str, params: Params) -> Model:
         items=_array(samples / "draw-0.npy", sampled),
         chain=_chain(samples, sampling.get("chain_steps") or [], sampled),
         pictures=_pictures(plots, judged),
-        densities=_arrays(plots / "density.npz", judged) if judging.kind == "points" else {},
+        densities=_arrays(Path("judged") / name / "density.npz", judged) if judging.kind == "points" else {},
     )
 
 

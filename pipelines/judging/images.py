@@ -35,6 +35,7 @@ def judge_images(
     features: ImageFeatures,
     samples: Path,
     folder: Path,
+    numbers: Path,
 ) -> dict[str, Any]:
     """All figures of a model of images, and its pictures.
 
@@ -44,6 +45,7 @@ def judge_images(
         features: the data set's entry of the features section.
         samples: folder of the draws.
         folder: where pictures go.
+        numbers: where the scores behind them go.
 
     Returns:
         Flat figures.
@@ -54,7 +56,7 @@ def judge_images(
     scores = _log_densities(model, settings, device)
     figures |= _detection(scores, model, settings)
     arrays: dict[str, Any] = {name: score.numpy() for name, score in scores.items()}
-    np.savez(folder / "ood.npz", **arrays)
+    np.savez(numbers / "ood.npz", **arrays)
     train_and_test = {name: scores[name].numpy() for name in ("train", "test")}
     score_histogram(train_and_test, "log p(x) + constant, nats").savefig(folder / "likelihood.png")
     others = {name: score.numpy() for name, score in scores.items() if name != "train"}

@@ -34,7 +34,7 @@ LogDensity = Callable[[Tensor], Tensor]
 
 
 def judge_points(
-    model: nn.Module, settings: PointEvaluate, samples: Path, folder: Path
+    model: nn.Module, settings: PointEvaluate, samples: Path, folder: Path, numbers: Path
 ) -> dict[str, Any]:
     """All figures of a model of points, and its pictures.
 
@@ -43,6 +43,7 @@ def judge_points(
         settings: the entry of params.yaml.
         samples: folder of the draws.
         folder: where pictures go.
+        numbers: where the densities behind them go.
 
     Returns:
         Flat figures, nats where they are likelihoods.
@@ -58,7 +59,7 @@ def judge_points(
     draws = [torch.from_numpy(np.load(file)) for file in sorted(samples.glob("draw-*.npy"))]
     figures |= _modes(draws, truth, settings)
     figures |= _outsiders(tilted, test, settings)
-    _pictures(folder, tilted, log_z, truth, draws[0], test, settings)
+    _pictures(folder, numbers, tilted, log_z, truth, draws[0], test, settings)
     return figures
 
 
@@ -164,6 +165,7 @@ def _outsiders(tilted: LogDensity, test: Tensor, settings: PointEvaluate) -> dic
 
 def _pictures(
     folder: Path,
+    numbers: Path,
     tilted: LogDensity,
     log_z: float,
     truth: ToyDensity,
@@ -177,7 +179,7 @@ def _pictures(
     model = (tilted(nodes) - log_z).exp().view(PANEL, PANEL)
     true = truth.log_prob(nodes).exp().view(PANEL, PANEL)
     panels = {"truth": true.float().numpy(), "model": model.float().numpy()}
-    np.savez_compressed(folder / "density.npz", truth=panels["truth"], model=panels["model"])
+    np.savez_compressed(numbers / "density.npz", truth=panels["truth"], model=panels["model"])
     density_panels(panels, settings.extent).savefig(folder / "density.png")
     points = {"data": test[:SHOWN].numpy(), "samples": sampled[:SHOWN].numpy()}
     scatter_panels(points, settings.extent).savefig(folder / "samples.png")

@@ -1,8 +1,8 @@
 """Judge a model: evaluate.NAME of the settings.
 
 Points: likelihood against the truth, modes, pictures of the densities. Images: distances of the
-samples from the test images, detection of what is not data. Writes metrics/evaluate/NAME.json and
-plots/evaluate/NAME; the figures go to the model's row in MLflow too.
+samples from the test images, detection of what is not data. Writes metrics/evaluate/NAME.json,
+pictures to plots/evaluate/NAME and the arrays behind them to judged/NAME; the figures go to the model's row in MLflow too.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ def main(name: str, params: Params) -> None:
     plots = Path("plots/evaluate") / name
     # Before the work: a tracking server that is away shall be said at once.
     tracker = Tracker(params.runtime, Path.cwd())
-    with whole_folder(plots) as folder:
+    with whole_folder(plots) as folder, whole_folder(Path("judged") / name) as numbers:
         # Only one of them is needed, and the other takes seconds to import.
         if settings.kind == "points":
             from pipelines.judging.points import judge_points
 
-            figures = judge_points(model, settings, samples, folder)
+            figures = judge_points(model, settings, samples, folder, numbers)
         else:
             from pipelines.judging.images import judge_images
 
             features = entry(params.features, "features", settings.data)
             assert features.kind == "images"
-            figures = judge_images(model, settings, features, samples, folder)
+            figures = judge_images(model, settings, features, samples, folder, numbers)
     figures["nfe"] = sampling["nfe"]
     unit = "points" if settings.kind == "points" else "images"
     figures[f"seconds_per_1000_{unit}"] = sampling["seconds_per_1000"]

@@ -116,7 +116,9 @@ def write_model(
     folder.mkdir(parents=True)
     if points:
         density = np.histogram2d(items[:, 1], items[:, 0], bins=60, density=True)[0]
-        np.savez(folder / "density.npz", truth=density, model=density)
+        numbers = root / f"judged/{name}"
+        numbers.mkdir(parents=True)
+        np.savez(numbers / "density.npz", truth=density, model=density)
     else:
         scores = {"test": generator.normal(size=200), "mnist": generator.normal(-3, size=200)}
         save_png(score_histogram(scores, "log p(x) + constant, nats"), folder / "ood.png")

@@ -40,7 +40,7 @@ def test_numbers_for_metrics(reported: Path) -> None:
     [
         ("toy", "metrics/evaluate/vae-toy.json", "dvc repro evaluate@vae-toy"),
         ("toy", "metrics/compose/vaebm-toy.json", "dvc repro compose@vaebm-toy"),
-        ("toy", "plots/evaluate/vae-toy/density.npz", "dvc repro evaluate@vae-toy"),
+        ("toy", "judged/vae-toy/density.npz", "dvc repro evaluate@vae-toy"),
         ("fashion", "plots/pretrain/vae-fashion/training.csv", "dvc repro pretrain@vae-fashion"),
         ("fashion", "samples/vaebm-fashion/chain.npy", "dvc repro sample@vaebm-fashion"),
         ("fashion", "metrics/features/fashion-mnist.json", "dvc repro features@fashion-mnist"),
@@ -63,7 +63,7 @@ def test_a_missing_file_is_named_with_its_remedy(
         ("metrics/evaluate/vae-toy.json", b'{"log_like'),
         ("metrics/evaluate/vae-toy.json", b"[]"),
         ("samples/vae-toy/draw-0.npy", b"\x93NUMPY\x01\x00v\x00{'descr'"),
-        ("plots/evaluate/vae-toy/density.npz", b"PK\x03\x04 cut short"),
+        ("judged/vae-toy/density.npz", b"PK\x03\x04 cut short"),
         ("plots/pretrain/vae-toy/training.csv", b"step,elbo\n1,two\n"),
     ],
 )
