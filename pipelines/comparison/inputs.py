@@ -121,7 +121,7 @@ def read_model(name: str, params: Params) -> Model:
     stage = "compose" if name in params.compose else "pretrain"
     trained, sampled, judged = f"{stage}@{name}", f"sample@{name}", f"evaluate@{name}"
     curves, samples = Path("plots") / stage / name, Path("samples") / name
-    plots = Path("plots/evaluate") / name
+    plots, numbers = Path("plots/evaluate") / name, Path("judged") / name
     judging = entry(params.evaluate, "evaluate", name)
     training = _json(Path("metrics") / stage / f"{name}.json", trained)
     sampling = _json(samples / "sampling.json", sampled)
@@ -143,7 +143,7 @@ def read_model(name: str, params: Params) -> Model:
         items=_array(samples / "draw-0.npy", sampled),
         chain=_chain(samples, sampling.get("chain_steps") or [], sampled),
         pictures=_pictures(plots, judged),
-        densities=_arrays(Path("judged") / name / "density.npz", judged) if judging.kind == "points" else {},
+        densities=_arrays(numbers / "density.npz", judged) if judging.kind == "points" else {},
     )
 
 

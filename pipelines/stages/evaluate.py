@@ -2,7 +2,8 @@
 
 Points: likelihood against the truth, modes, pictures of the densities. Images: distances of the
 samples from the test images, detection of what is not data. Writes metrics/evaluate/NAME.json,
-pictures to plots/evaluate/NAME and the arrays behind them to judged/NAME; the figures go to the model's row in MLflow too.
+pictures to plots/evaluate/NAME and the arrays behind them to judged/NAME; the figures go to the
+model's row in MLflow too.
 """
 
 from __future__ import annotations
