@@ -75,7 +75,7 @@ def _distances(
     figures: dict[str, Any] = {
         "count": count,
         "draws": len(draws),
-        "precision_recall_count": min(count, MANIFOLD_COUNT),
+        "manifold_count": min(count, MANIFOLD_COUNT),
     }
     for name, extractor in extractors.items():
         found = []

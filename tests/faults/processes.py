@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -49,12 +50,26 @@ class Running:
         )
 
 
+@contextlib.contextmanager
+def heard(number: signal.Signals) -> Iterator[None]:
+    """What is started in here hears the signal, even where this test was started deaf to it.
+
+    A shell starts what it runs in the background (`make test &`) with Ctrl-C ignored, and what is
+    ignored is inherited.
+    """
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 def start(project: Project, *arguments: str, **environment: str) -> Running:
     """Start a command in a project, as a user would."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     own = {"PATH": path, "PYTHONPATH": str(project.root), "OMP_NUM_THREADS": "1"}
     output = project.root / "output.txt"
-    with output.open("wb") as file:
+    with output.open("wb") as file, heard(signal.SIGINT):
         process = subprocess.Popen(
             arguments,
             cwd=project.root,

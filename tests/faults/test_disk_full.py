@@ -60,7 +60,7 @@ def size_of_a_checkpoint(project: Project) -> int:
     return size // 1024
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_while_writing_a_checkpoint(toy: Project, undisturbed: bytes, workers: int) -> None:
     size = size_of_a_checkpoint(toy)
     toy.set("runtime.num_workers", workers)

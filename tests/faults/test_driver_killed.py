@@ -56,6 +56,7 @@ def test_all_of_it_killed(toy: Project, undisturbed: bytes) -> None:
     assert_it_goes_on(toy, undisturbed)
 
 
+@pytest.mark.slow
 def test_dvc_alone_killed(toy: Project, undisturbed: bytes) -> None:
     """What it started would train on, and the next `dvc repro` beside it."""
     running = started(toy, workers=1)
@@ -70,6 +71,7 @@ def test_dvc_alone_killed(toy: Project, undisturbed: bytes) -> None:
     assert weights(toy) == undisturbed
 
 
+@pytest.mark.slow
 def test_the_stage_alone_killed(toy: Project, undisturbed: bytes) -> None:
     running = started(toy, workers=1)
     stage = running.descendant("pipelines.stages.pretrain")
@@ -127,6 +129,7 @@ def test_changed_data_starts_afresh(toy: Project, undisturbed: bytes) -> None:
     assert weights(toy) != undisturbed
 
 
+@pytest.mark.slow
 def test_changed_code_starts_afresh(toy: Project, undisturbed: bytes) -> None:
     left = killed_in_process(toy)
     code = toy.root / "components/learners/elbo.py"

@@ -95,6 +95,7 @@ def test_training_goes_on_with_what_is_left(toy: Project, nodes: Nodes) -> None:
     assert "2 workers trained before, 1 from here on" in running.words
 
 
+@pytest.mark.slow
 def test_training_waits_for_the_node(toy: Project, nodes: Nodes) -> None:
     undisturbed = training_on_both(toy, nodes, least=None)
     assert undisturbed.wait() == 0, undisturbed.words

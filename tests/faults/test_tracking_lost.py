@@ -109,6 +109,7 @@ def test_not_there_at_the_start(toy: Project, server: Server) -> None:
     assert not whole_checkpoints(toy) and not (toy.root / "models").exists(), "it has computed"
 
 
+@pytest.mark.slow
 def test_gone_for_the_rest_of_the_training(
     toy: Project, server: Server, undisturbed: bytes, tmp_path: Path
 ) -> None:
