@@ -65,6 +65,7 @@ def quieten_libraries() -> None:
     """Leave the terminal to what the user wants to read: progress, results, errors."""
     # MLflow sets its loggers' level when it is imported, which may still be to come.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=DeprecationWarning)

@@ -16,6 +16,7 @@ from torch import nn
 from components.files import whole_folder
 from components.models.build import Description, build_model
 from components.models.export import export_model, load_model, weights_digest
+from components.samplers.langevin import LangevinSettings
 from pipelines.runtime.guard import one_at_a_time
 from pipelines.runtime.identity import identity
 from pipelines.runtime.launch import Job, Trained, forget, run_training
@@ -41,6 +42,7 @@ class Training:
         target: folder of the exported model.
         tags: data set, family, base and the like, for MLflow.
         extras: adds files to the exported model's folder and returns further figures.
+        chain: how a composition is sampled by who loads it from MLflow and says nothing else.
     """
 
     stage: str
@@ -53,6 +55,7 @@ class Training:
     target: Path
     tags: Mapping[str, str]
     extras: Callable[[Path, nn.Module], Mapping[str, float]] | None = None
+    chain: LangevinSettings | None = None
 
 
 def train_and_export(training: Training, params: Params) -> Outcome:
@@ -63,6 +66,7 @@ def train_and_export(training: Training, params: Params) -> Outcome:
     """
     # MLflow takes seconds to import; workers import this module too and never log themselves.
     from pipelines.runtime.tracking import IDENTITY_TAG, WEIGHTS_TAG, Tracker
+    from pipelines.serving.package import log_model
 
     root = Path.cwd()
     storage = (root / STORAGE).resolve()
@@ -87,7 +91,7 @@ def train_and_export(training: Training, params: Params) -> Outcome:
             metrics = root / "metrics" / training.stage / f"{training.name}.json"
             write_json(metrics, figures | _story(trained.outcome))
             row.figures(figures)
-            row.artifacts(training.target, "model")
+            log_model(row, training.target, training.chain)
             row.artifacts(plots, "curves")
             row.tags(
                 {

@@ -24,6 +24,7 @@ from mlflow.tracking import MlflowClient
 from components.errors import UserError
 from pipelines.runtime.identity import REPOSITORY
 from pipelines.runtime.outbox import FOLDER, Entry, Outbox, deliver_missed, picture_entry
+from pipelines.runtime.projects import nest_launch
 from pipelines.runtime.secrets import masked, tracking_address
 from pipelines.runtime.settings import Runtime
 
@@ -81,8 +82,15 @@ class Tracker:
         return self._row(model, run)
 
     def _row(self, model: str, run: Run) -> Row:
+        nest_launch(run.info.run_id, self.experiment)
         file = self.missed / f"{model}-{run.info.run_id}.jsonl"
         return Row(run.info.run_id, Outbox(self.client, self.uri, file, _say))
+
+    def nest_launch(self, model: str, key: Mapping[str, str]) -> None:
+        """Nest the launch by `mlflow run` under a model's row, for a stage that logs nothing."""
+        found = self._find({MODEL_TAG: model, **key})
+        if found is not None:
+            nest_launch(found.info.run_id, self.experiment)
 
     def _find(self, tags: Mapping[str, str]) -> Run | None:
         query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())

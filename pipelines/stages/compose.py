@@ -73,6 +73,7 @@ def main(name: str, params: Params) -> None:
             "kind": settings.kind,
             "base": settings.base,
         },
+        chain=langevin_of(settings.langevin),
     )
     train_and_export(training, params)
 

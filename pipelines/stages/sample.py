@@ -8,6 +8,7 @@ metrics/sample/NAME.json (NFE, seconds).
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from components.errors import UserError
 from components.files import whole_folder
 from components.images import quantise
-from components.models.export import load_model, read_story
+from components.models.export import load_model, read_story, weights_digest
 from components.models.vae import VAE
 from components.models.vaebm import VAEBM
 from pipelines.runtime.builders import langevin_of
@@ -27,6 +28,7 @@ from pipelines.runtime.cli import run_stage
 from pipelines.runtime.loop import stream_seed
 from pipelines.runtime.outputs import write_json
 from pipelines.runtime.progress import ProgressDisplay
+from pipelines.runtime.projects import LAUNCH
 from pipelines.runtime.settings import Langevin, Params, Sample, entry
 
 CHAINS_SHOWN = 10
@@ -40,6 +42,7 @@ def main(name: str, params: Params) -> None:
     torch.set_num_threads(params.runtime.threads)
     device = torch.device("cuda" if params.runtime.gpu else "cpu")
     model = load_model(folder, device)
+    _nest_launch(name, folder, params)
     display = ProgressDisplay(f"sample {name}", "items")
     facts: dict[str, Any] = {}
     with whole_folder(Path("samples") / name) as target:
@@ -64,6 +67,15 @@ def main(name: str, params: Params) -> None:
         )
     display.close()
     write_json(Path("metrics/sample") / f"{name}.json", facts)
+
+
+def _nest_launch(name: str, folder: Path, params: Params) -> None:
+    """This stage logs nothing: MLflow, seconds to import, is needed under `mlflow run` alone."""
+    if LAUNCH in os.environ:
+        from pipelines.runtime.tracking import WEIGHTS_TAG, Tracker
+
+        tracker = Tracker(params.runtime, Path.cwd())
+        tracker.nest_launch(name, {WEIGHTS_TAG: weights_digest(folder)})
 
 
 def check_settings(name: str, folder: Path, params: Params) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.stages import compare, report
+from tests.pipelines.finished_project import finished_project
 from tests.pipelines.site import Site, build_site
 from tests.pipelines.small_project import Project, copy_project
 
@@ -52,3 +53,16 @@ def reported(complete_site: Site, tmp_path_factory: pytest.TempPathFactory) -> P
             compare.main(name, complete_site.params)
         report.main("index", complete_site.params)
     return root
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose `dvc repro` is done. Tests leave its settings and outputs as they were."""
+    return finished_project(tmp_path_factory.mktemp("workflow"))
+
+
+@pytest.fixture
+def made_copy(made: Project, tmp_path: Path) -> Project:
+    """A copy of it that the test may change; artifacts of its MLflow rows stay where they are."""
+    shutil.copytree(made.root, tmp_path / "project")
+    return Project(tmp_path / "project")

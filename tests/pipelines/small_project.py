@@ -75,6 +75,7 @@ def copy_project(root: Path) -> Project:
     unwanted = shutil.ignore_patterns("__pycache__", "dvc.yaml", "params.yaml", "dvc.lock")
     for folder in ("components", "pipelines"):
         shutil.copytree(REPOSITORY / folder, root / folder, ignore=unwanted)
+    shutil.copytree(REPOSITORY / "mlflow_projects", root / "mlflow_projects")
     shutil.copy(REPOSITORY / "dvc.yaml", root)
     (root / "data").mkdir()
     catalogue = yaml.safe_load((REPOSITORY / "data/catalog.yaml").read_text())

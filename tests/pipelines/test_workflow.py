@@ -2,82 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from components.models.export import load_model
 from components.models.vae import VAE
 from components.models.vaebm import VAEBM
-from pipelines.runtime.identity import REPOSITORY
-from pipelines.runtime.settings import load_params
 from pipelines.runtime.tracking import MODEL_TAG
-from pipelines.stages import fetch, shard
-from tests.pipelines.small_project import FAR, IMAGES, MODELS, NEAR, POINTS, Project, copy_project
+from tests.pipelines.finished_project import rows, stages_run
+from tests.pipelines.small_project import FAR, IMAGES, MODELS, NEAR, POINTS, Project
 
 pytestmark = pytest.mark.pipeline
 UP_TO_DATE = "Data and pipelines are up to date."
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project under git whose `dvc repro` is done: one training inside Ray, all others not."""
-    project = copy_project(tmp_path_factory.mktemp("workflow"))
-    shutil.copy(REPOSITORY / ".gitignore", project.root)
-    project.run("git", "init", "-q")
-    project.run("git", "config", "user.email", "test@localhost")
-    project.run("git", "config", "user.name", "test")
-    project.run("dvc", "init", "-q")
-    get_data_in_this_process(project)
-    project.set("runtime.num_workers", 1)
-    on_ray = project.run("dvc", "repro", "pretrain@vae-toy")
-    assert stages_run(on_ray.stdout) == ["pretrain@vae-toy"]
-    project.set("runtime.num_workers", 0)
-    # Where work runs changes no result: the base that Ray has trained is not trained again.
-    rest = stages_run(project.run("dvc", "repro").stdout)
-    assert rest[:2] == ["fetch@digits", "shard@digits"] and rest[-1] == "report@index"
-    assert "pretrain@vae-digits" in rest and "pretrain@vae-toy" not in rest
-    project.run("git", "add", "-A")
-    project.run("git", "commit", "-q", "-m", "first")
-    return project
-
-
-def get_data_in_this_process(project: Project) -> None:
-    """Spare all but one data set's stages a start of Python each: DVC is told they have run."""
-    params, made = load_params(project.root / "params.yaml"), []
-    with contextlib.chdir(project.root):
-        for name in params.fetch.keys() - {IMAGES}:
-            fetch.main(name, params)
-            shard.main(name, params)
-            made += [f"fetch@{name}", f"shard@{name}"]
-    project.run("dvc", "commit", "--force", *made)
-
-
-def stages_run(output: str) -> list[str]:
-    return re.findall(r"^Running stage '(.+)':", output, re.MULTILINE)
-
-
 def figures(project: Project, path: str) -> dict[str, float]:
     content: dict[str, float] = json.loads((project.root / "metrics" / path).read_text())
     return content
-
-
-def rows(project: Project) -> dict[str, Run]:
-    client = MlflowClient(tracking_uri=f"sqlite:///{project.root}/mlflow.db")
-    experiment = client.get_experiment_by_name("symbiosis")
-    assert experiment is not None
-    found = client.search_runs([experiment.experiment_id])
-    by_model = {run.data.tags[MODEL_TAG]: run for run in found}
-    assert len(by_model) == len(found), "more than one row for a model"
-    return by_model
 
 
 def test_all_outputs_are_there(made: Project) -> None:
@@ -188,19 +134,19 @@ def test_commands_of_dvc(made: Project) -> None:
     made.set("compose.vaebm-toy.max_gap", 50.0)
 
 
-def test_a_setting_reruns_what_depends_on_it(made: Project) -> None:
-    before = rows(made)["vaebm-toy"].info.run_id
-    made.set("compose.vaebm-toy.langevin.steps", 5)
+def test_a_setting_reruns_what_depends_on_it(made_copy: Project) -> None:
+    before = rows(made_copy)["vaebm-toy"].info.run_id
+    made_copy.set("compose.vaebm-toy.langevin.steps", 5)
     # Stale models are refused by hand-run stages before DVC is asked to make them again.
-    refused = made.stage("sample", "vaebm-toy", check=False)
+    refused = made_copy.stage("sample", "vaebm-toy", check=False)
     assert refused.returncode == 2
     assert "compose.vaebm-toy.langevin.steps was 3, is 5" in refused.stderr
-    ran = stages_run(made.run("dvc", "repro").stdout)
+    ran = stages_run(made_copy.run("dvc", "repro").stdout)
     expected = [f"{stage}@vaebm-toy" for stage in ("compose", "sample", "evaluate")]
     assert ran == [*expected, "compare@toy", "report@index"]
-    lock = yaml.safe_load((made.root / "dvc.lock").read_text())["stages"]["compose@vaebm-toy"]
+    lock = yaml.safe_load((made_copy.root / "dvc.lock").read_text())["stages"]["compose@vaebm-toy"]
     assert lock["params"]["params.yaml"]["compose.vaebm-toy"]["langevin"]["steps"] == 5
-    client = MlflowClient(tracking_uri=f"sqlite:///{made.root}/mlflow.db")
+    client = MlflowClient(tracking_uri=f"sqlite:///{made_copy.root}/mlflow.db")
     runs = client.search_runs(["1"], f"tags.`{MODEL_TAG}` = 'vaebm-toy'")
     assert {run.data.params["langevin.steps"] for run in runs} == {"3", "5"}
     assert before in {run.info.run_id for run in runs}
