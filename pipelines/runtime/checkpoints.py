@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from components.files import remove, whole_file
-from pipelines.runtime.loop import State
 from pipelines.runtime.outputs import write_text
+from pipelines.runtime.task import State
 
 KEPT = 2
 """Checkpoints of a training on disk; the older one is for when the newer turns out damaged."""

@@ -23,9 +23,10 @@ from torch import Tensor
 from components.errors import UserError
 from pipelines.runtime.checkpoints import FolderStore
 from pipelines.runtime.cli import quieten_libraries
-from pipelines.runtime.loop import CheckpointStore, Outcome, Reporter, State, Task, train
+from pipelines.runtime.loop import train
 from pipelines.runtime.progress import Board, BoardReporter, Follower, Log, SilentReporter
 from pipelines.runtime.settings import Plan, Runtime
+from pipelines.runtime.task import CheckpointStore, Outcome, Reporter, State, Task
 
 # Most of these take seconds off the start of a training (README, "Start-up"). The timeout is how
 # long Ray waits for CPUs that it takes to be free, before it looks again what nodes there are.

@@ -20,9 +20,9 @@ from components.samplers.langevin import LangevinSettings
 from pipelines.runtime.guard import one_at_a_time
 from pipelines.runtime.identity import identity
 from pipelines.runtime.launch import Job, Trained, forget, run_training
-from pipelines.runtime.loop import Outcome
 from pipelines.runtime.outputs import write_json, write_text
 from pipelines.runtime.settings import Params, Plan, Settings
+from pipelines.runtime.task import Outcome
 
 STORAGE = Path(".ray")
 

@@ -31,10 +31,11 @@ from pipelines.runtime.builders import (
 )
 from pipelines.runtime.cli import run_stage
 from pipelines.runtime.launch import Place
-from pipelines.runtime.loop import Task, Validation, stream_seed
+from pipelines.runtime.loop import stream_seed
 from pipelines.runtime.outputs import write_json
 from pipelines.runtime.settings import ClassifierTraining, ImageFeatures, Params, entry
 from pipelines.runtime.stage import Training, train_and_export
+from pipelines.runtime.task import Task, Validation
 
 ROWS = 500
 

@@ -26,10 +26,11 @@ from pipelines.runtime.builders import (
 )
 from pipelines.runtime.cli import run_stage
 from pipelines.runtime.launch import Place
-from pipelines.runtime.loop import Task, Validation, stream_seed
+from pipelines.runtime.loop import stream_seed
 from pipelines.runtime.pictures import picture_of
 from pipelines.runtime.settings import Params, VAEPretrain, entry
 from pipelines.runtime.stage import Training, train_and_export
+from pipelines.runtime.task import Task, Validation
 
 VALIDATION_ROWS = 1000
 SHOWN = 64

@@ -21,9 +21,10 @@ from components.datasets.toy import density
 from pipelines.runtime.checkpoints import FolderStore
 from pipelines.runtime.identity import REPOSITORY
 from pipelines.runtime.launch import Place
-from pipelines.runtime.loop import State, Task, train
+from pipelines.runtime.loop import train
 from pipelines.runtime.progress import Board, BoardReporter, Follower
 from pipelines.runtime.settings import VAEPretrain, load_params
+from pipelines.runtime.task import State, Task
 from pipelines.runtime.tracking import IDENTITY_TAG, Row, Tracker
 from pipelines.stages.pretrain import build, describe
 

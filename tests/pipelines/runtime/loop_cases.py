@@ -22,9 +22,10 @@ from components.models.vaebm import VAEBM
 from components.samplers.langevin import LangevinSettings
 from components.samplers.replay_buffer import ReplayBuffer
 from pipelines.runtime.checkpoints import FolderStore
-from pipelines.runtime.loop import Outcome, State, Task, Validation, train
+from pipelines.runtime.loop import train
 from pipelines.runtime.progress import Board, BoardReporter
 from pipelines.runtime.settings import Plan
+from pipelines.runtime.task import Outcome, State, Task, Validation
 
 CPU = Computing(torch.device("cpu"))
 VAE_MODEL = {

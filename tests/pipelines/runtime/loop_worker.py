@@ -15,8 +15,9 @@ from two_workers import work_together
 from components.datasets.loading import MemoryBatches
 from components.datasets.shards import Split
 from pipelines.runtime.checkpoints import FolderStore
-from pipelines.runtime.loop import Task, Validation, train
+from pipelines.runtime.loop import train
 from pipelines.runtime.progress import Board, BoardReporter
+from pipelines.runtime.task import Task, Validation
 
 # What the workers would find if each judged for itself; the second would stop later.
 SCORES = ((5.0, 3.0, 4.0, 2.9, 2.0, 1.0), (9.0, 8.0, 7.0, 6.0, 5.0, 4.0))

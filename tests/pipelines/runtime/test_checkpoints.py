@@ -12,8 +12,9 @@ from components.datasets.shards import RawSplit, write_shards
 from components.learners.elbo import ELBOLearner
 from pipelines.runtime.checkpoints import FolderStore
 from pipelines.runtime.identity import identity
-from pipelines.runtime.loop import Task, train
+from pipelines.runtime.loop import train
 from pipelines.runtime.progress import Board, BoardReporter
+from pipelines.runtime.task import Task
 from tests.pipelines.runtime.loop_cases import (
     KilledError,
     MortalStore,

@@ -9,8 +9,9 @@ import pytest
 from torch import Tensor, nn
 
 from pipelines.runtime.checkpoints import FolderStore
-from pipelines.runtime.loop import Validation, train
+from pipelines.runtime.loop import train
 from pipelines.runtime.progress import Board, BoardReporter, Event
+from pipelines.runtime.task import Validation
 from tests.pipelines.runtime.loop_cases import (
     MortalStore,
     assert_same,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pipelines.runtime.checkpoints import FolderStore
-from pipelines.runtime.loop import Task
+from pipelines.runtime.task import Task
 from tests.pipelines.runtime.loop_cases import (
     LEARNERS,
     KilledError,
