@@ -154,8 +154,8 @@ def _map(
             color=look.PAPER if dark else look.INK,
         )
     corner = (columns.index(x_values[best]), rows.index(y_values[best]))
-    mark = {"fill": False, "edgecolor": look.BASE, "linewidth": 2.0, "clip_on": False}
-    panel.add_patch(Rectangle(corner, 1, 1, **mark))
+    mark = Rectangle(corner, 1, 1, fill=False, edgecolor=look.BASE, linewidth=2.0, clip_on=False)
+    panel.add_patch(mark)
     panel.set_xticks(np.arange(len(columns)) + 0.5, [_spoken(value) for value in columns])
     panel.set_yticks(np.arange(len(rows)) + 0.5, [_spoken(value) for value in rows])
     look.title(panel, f"{measure} (lower is better)")

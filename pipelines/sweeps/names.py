@@ -18,3 +18,14 @@ def short_names(paths: list[str]) -> dict[str, str]:
                 break
         names[path] = tail
     return names
+
+
+def shown(value: object) -> str:
+    """A setting's value for the reader.
+
+    >>> shown(0.123456), shown(20), shown(None)
+    ('0.1235', '20', 'null')
+    """
+    if value is None:
+        return "null"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -15,7 +15,7 @@ from ray.tune.experiment import Trial
 from pipelines.runtime.progress import ProgressDisplay
 from pipelines.runtime.settings import Runtime
 from pipelines.runtime.tracking import IDENTITY_TAG, Row, Tracker
-from pipelines.sweeps.names import short_names
+from pipelines.sweeps.names import short_names, shown
 from pipelines.sweeps.records import Record, make_record
 from pipelines.sweeps.space import STEP
 from pipelines.sweeps.trials import NFE, PICTURE
@@ -58,7 +58,7 @@ class TrialRows:
         """A trial's row, made now if it is not there."""
         if trial not in self._rows:
             names = short_names(list(values))
-            own = ", ".join(f"{names[path]} {_shown(value)}" for path, value in values.items())
+            own = ", ".join(f"{names[path]} {shown(value)}" for path, value in values.items())
             key = {IDENTITY_TAG: self.place.identity, TRIAL_TAG: trial}
             tags = {PARENT_TAG: self.place.parent, "dvc.stage": f"sweep@{self.place.sweep}"}
             row = self.tracker.row(f"{self.place.sweep}: {own}", key, tags)
@@ -150,7 +150,3 @@ def read_picture(checkpoint: Any) -> bytes:
     with checkpoint.as_directory() as folder:
         file = Path(folder) / PICTURE
         return file.read_bytes() if file.is_file() else b""
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -15,8 +15,8 @@ from components.errors import UserError
 from pipelines.runtime.identity import REPOSITORY, identity
 from pipelines.runtime.launch import RAY_ENVIRONMENT, attach
 from pipelines.runtime.settings import Compose, Params, Pretrain, Sweep, entry
-from pipelines.runtime.stage import STORAGE, fingerprints
 from pipelines.runtime.settings.paths import replaced, value_at
+from pipelines.runtime.stage import STORAGE, fingerprints
 from pipelines.sweeps.records import Record, make_record
 from pipelines.sweeps.rows import Place, SweepCallback, read_picture
 from pipelines.sweeps.space import (

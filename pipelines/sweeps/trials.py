@@ -27,10 +27,10 @@ from pipelines.runtime.loop import Outcome
 from pipelines.runtime.pictures import picture_of
 from pipelines.runtime.progress import SilentReporter
 from pipelines.runtime.settings import Compose, Params, Pretrain, Sweep, entry
+from pipelines.runtime.settings.paths import Content, replaced
 from pipelines.runtime.stage import job_of
 from pipelines.stages import compose
 from pipelines.stages.sample import draw_items, network_evaluations
-from pipelines.runtime.settings.paths import Content, replaced
 from pipelines.sweeps.space import STEP
 
 PICTURE = "samples.png"
