@@ -17,6 +17,7 @@ from pipelines.runtime.launch import RAY_ENVIRONMENT, attach
 from pipelines.runtime.settings import Compose, Params, Pretrain, Sweep, entry
 from pipelines.runtime.settings.paths import replaced, value_at
 from pipelines.runtime.stage import STORAGE, fingerprints
+from pipelines.stages.sample import check_settings
 from pipelines.sweeps.records import Record, make_record
 from pipelines.sweeps.rows import Place, SweepCallback, read_picture
 from pipelines.sweeps.space import (
@@ -52,8 +53,8 @@ def check(name: str, params: Params) -> Sweep:
         The sweep's entry.
 
     Raises:
-        UserError: a path that is not there or that trials would not read, or names that do not
-            belong together.
+        UserError: a path that is not there or that trials would not read, names that do not
+            belong together, or a model that was trained by other settings.
     """
     sweep = entry(params.sweeps, "sweeps", name)
     section = "sample" if sweep.trial.kind == "sampling" else "compose"
@@ -75,6 +76,8 @@ def check(name: str, params: Params) -> Sweep:
                 f"sweeps.{name}.{key} is {getattr(sweep, key)}, but the trials of {sweep.model} "
                 f"read {wanted}"
             )
+    if section == "sample":
+        check_settings(sweep.model, Path("models") / sweep.reads, params)
     return sweep
 
 

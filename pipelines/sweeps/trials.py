@@ -111,10 +111,10 @@ def training_trial(values: dict[str, Any], subject: Subject) -> None:
     assert final is not None
     outcome = Outcome(**final["outcome"])
     if not outcome.finished:
-        step, reason = outcome.rollbacks[-1]
+        (step, reason), rolled = outcome.rollbacks[-1], len(outcome.rollbacks) - 1
         raise DivergedError(
-            f"training diverged at step {step} ({reason}) after {len(outcome.rollbacks) - 1} "
-            "rollbacks"
+            f"training diverged at step {step} ({reason}), after {rolled} "
+            f"rollback{'s' * (rolled != 1)}"
         )
     assert outcome.kept_score is not None
     reporter.report(outcome.step, outcome.kept_score, complete=True)
