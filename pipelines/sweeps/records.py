@@ -115,7 +115,7 @@ def table(records: Sequence[Record], key: str) -> str:
     names = short_names(list(records[0].values))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    head = ["trial", "status", *names, key, f"{key}_std", NFE, STEP, SECONDS, "reason"]
+    head = ["trial", "status", *names.values(), key, f"{key}_std", NFE, STEP, SECONDS, "reason"]
     writer.writerow(head)
     for record in ranked(records):
         own = [record.values[path] for path in names]

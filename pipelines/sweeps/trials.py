@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from ray import tune
 
-from components.errors import DivergedError
+from components.errors import DivergedError, UserError
 from components.images import to_unit
 from components.models.export import load_model
 from components.plots.grids import Pixels, save_png
@@ -27,6 +28,7 @@ from pipelines.runtime.loop import Outcome
 from pipelines.runtime.pictures import picture_of
 from pipelines.runtime.progress import SilentReporter
 from pipelines.runtime.settings import Compose, Params, Pretrain, Sweep, entry
+from pipelines.runtime.settings.base import one_line
 from pipelines.runtime.settings.paths import Content, replaced
 from pipelines.runtime.stage import job_of
 from pipelines.stages import compose
@@ -58,11 +60,14 @@ class Subject:
         """The settings of a trial.
 
         Raises:
-            UserError: there is no such setting.
-            ValidationError: the values are not allowed there.
+            UserError: there is no such setting, or a value is not allowed there.
         """
         fixed = self.params["sweeps"][self.name]["fixed"]
-        return Params.model_validate(replaced(self.params, {**fixed, **values}))
+        content = replaced(self.params, {**fixed, **values})
+        try:
+            return Params.model_validate(content)
+        except ValidationError as error:
+            raise UserError(one_line(error, "trial", content)) from None
 
 
 def sampling_trial(values: dict[str, Any], subject: Subject) -> None:
