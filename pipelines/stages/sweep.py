@@ -12,6 +12,7 @@ from pathlib import Path
 from components.files import whole_folder
 from pipelines.judging.held_out import held_out_key
 from pipelines.runtime.cli import run_stage
+from pipelines.runtime.guard import one_at_a_time
 from pipelines.runtime.outputs import write_json
 from pipelines.runtime.settings import Params
 from pipelines.runtime.tracking import IDENTITY_TAG, Tracker
@@ -23,30 +24,27 @@ from pipelines.sweeps.run import check, forget, run_sweep, storage_of, sweep_ide
 
 def main(name: str, params: Params) -> None:
     """Run the sweep ``name``."""
-    sweep, root = check(name, params), Path.cwd()
+    sweep = check(name, params)
     key, identity = held_out_key(sweep.judge), sweep_identity(name, params)
-    tracker = Tracker(params.runtime, root)
-    tags = {"dvc.stage": f"sweep@{name}", "dataset": sweep.data, "family": "sweep"}
-    row = tracker.row(name, {IDENTITY_TAG: identity}, {**tags, "kind": sweep.trial.kind})
-    row.settings(sweep.model_dump(mode="json"))
-    place = Place(name, identity, key, params.runtime, root, row.run_id)
-    storage = storage_of(name, identity)
-    folder = Path("report/sweeps") / name
-    try:
-        records = run_sweep(name, params, place, storage)
-        TrialRows(place, tracker).settle(records)
-        found = figures(records, key)
-        with whole_folder(folder) as part:
-            write_results(part, name, params, key, records)
-        write_json(Path("metrics/sweep") / f"{name}.json", found)
-    except BaseException:
-        row.end("FAILED")
-        raise
-    row.figures({name: value for name, value in found.items() if isinstance(value, int | float)})
-    row.tags({f"best.{path}": str(value) for path, value in found["best"].items()})
-    row.artifacts(folder, "sweep")
-    row.end()
-    forget(storage)
+    storage, folder = storage_of(name, identity), Path("report/sweeps") / name
+    with one_at_a_time(f"sweep {name}", storage.parent / f"sweep-{name}.lock"):
+        tracker = Tracker(params.runtime, Path.cwd())
+        tags = {"dvc.stage": f"sweep@{name}", "dataset": sweep.data, "family": "sweep"}
+        row = tracker.row(name, {IDENTITY_TAG: identity}, {**tags, "kind": sweep.trial.kind})
+        place = Place(name, identity, key, params.runtime, Path.cwd(), row.run_id)
+        with row.attempt():
+            row.settings(sweep.model_dump(mode="json"))
+            records = run_sweep(name, params, place, storage)
+            TrialRows(place, tracker).settle(records)
+            found = figures(records, key)
+            with whole_folder(folder) as part:
+                write_results(part, name, params, key, records)
+            write_json(Path("metrics/sweep") / f"{name}.json", found)
+            numbers = {k: value for k, value in found.items() if isinstance(value, int | float)}
+            row.figures(numbers)
+            row.tags({f"best.{path}": str(value) for path, value in found["best"].items()})
+            row.artifacts(folder, "sweep")
+        forget(storage)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
+import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
@@ -73,9 +75,8 @@ class TrialRows:
         row.figures({key: value for key, value in known.items() if value is not None})
         row.tags({STATUS_TAG: record.status, "reason": record.reason})
         if record.picture:
-            with tempfile.TemporaryDirectory() as folder:
-                (Path(folder) / PICTURE).write_bytes(record.picture)
-                row.artifacts(Path(folder) / PICTURE, "images")
+            image = Image.open(io.BytesIO(record.picture)).convert("RGB")
+            row.picture(record.step or 0, Path(PICTURE).stem, np.asarray(image))
         row.end(ENDS[record.status])
 
     def settle(self, records: Sequence[Record]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
@@ -16,7 +18,7 @@ from pipelines.runtime.identity import REPOSITORY, identity
 from pipelines.runtime.launch import RAY_ENVIRONMENT, attach
 from pipelines.runtime.settings import Compose, Params, Pretrain, Sweep, entry
 from pipelines.runtime.settings.paths import replaced, value_at
-from pipelines.runtime.stage import STORAGE, fingerprints
+from pipelines.runtime.stage import STORAGE
 from pipelines.stages.sample import check_settings
 from pipelines.sweeps.records import Record, make_record
 from pipelines.sweeps.rows import Place, SweepCallback, read_picture
@@ -29,7 +31,6 @@ from pipelines.sweeps.space import (
 )
 from pipelines.sweeps.trials import Subject, sampling_trial, training_trial
 
-JUDGING_CODE = ("components/metrics", "pipelines/judging", "pipelines/sweeps")
 ENVIRONMENT = {
     **RAY_ENVIRONMENT,
     "TUNE_GLOBAL_CHECKPOINT_S": "2",  # the state from which an interrupted sweep goes on
@@ -93,15 +94,15 @@ def sweep_identity(name: str, params: Params) -> str:
         "sweep": sweep.model_dump(mode="json", exclude={"resources"}),
         "model": content[section][sweep.model],
     }
-    inputs = {
-        "model": Path("models") / sweep.reads,
-        "shards": Path("data/shards") / sweep.data,
-        "features": Path("models/features") / sweep.data,
-    }
-    code = [file for folder in JUDGING_CODE for file in (REPOSITORY / folder).rglob("*.py")]
-    code.append(REPOSITORY / "pipelines" / "stages" / "sample.py")
-    code.append(REPOSITORY / "pipelines" / "stages" / "compose.py")
-    return identity(settings, [*fingerprints(inputs), *sorted(code)], "sweep")
+    inputs = [
+        Path("models") / sweep.reads,
+        Path("data/shards") / sweep.data,
+        Path("models/features") / sweep.data,
+    ]
+    own = sorted((REPOSITORY / "pipelines/sweeps").glob("*.py"))
+    stages = [REPOSITORY / "pipelines/stages" / f"{stage}.py" for stage in ("sample", "compose")]
+    code = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (*own, *stages)]
+    return identity({**settings, "code": code}, inputs, "sweep")
 
 
 def storage_of(name: str, key: str) -> Path:
@@ -146,7 +147,11 @@ def run_sweep(name: str, params: Params, place: Place, storage: Path) -> list[Re
         tuner = tune.Tuner.restore(str(experiment), trainable=trainable)
     else:
         tuner = _tuner(sweep, trainable, storage, SweepCallback(place, trial_count(sweep)))
-    results = tuner.fit()
+    try:
+        results = tuner.fit()
+    except (KeyboardInterrupt, SystemExit):
+        ray.shutdown()  # no trial goes on alone
+        raise
     return [_record(results[number], place.key) for number in range(len(results))]
 
 
@@ -181,8 +186,6 @@ def trial_folder(trial: Trial) -> str:
 
 
 def _check_room(sweep: Sweep) -> None:
-    import ray
-
     there = ray.cluster_resources()
     for kind, wanted in (("CPU", sweep.resources.cpus), ("GPU", sweep.resources.gpus)):
         if wanted > there.get(kind, 0):
