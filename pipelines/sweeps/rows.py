@@ -80,10 +80,14 @@ class TrialRows:
         row.end(ENDS[record.status])
 
     def settle(self, records: Sequence[Record]) -> None:
-        """End the rows of trials that ended while nobody was there to write it down."""
+        """Write what could not be written on the way.
+
+        That is why trials failed, which Tune has on file only later, and the end of those that
+        ended while nobody was there to write it down.
+        """
         for record in records:
             row = self.of(record.name, record.values)
-            if self.tracker.client.get_run(row.run_id).info.status == "RUNNING":
+            if record.reason or self.tracker.client.get_run(row.run_id).info.status == "RUNNING":
                 self.end(record)
 
 
@@ -124,24 +128,23 @@ class SweepCallback(Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        self._ended(trial, trials)
+        picture, result = read_picture(trial.checkpoint), trial.last_result or {}
+        key = self.place.key
+        record = make_record(trial.trial_id, trial.config, result, key, None, picture)
+        self.rows.end(record)
+        self._show(trial, trials, f"{record.status}, {key} {record.metric:.4g}")
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        self._ended(trial, trials)
+        self.rows.of(trial.trial_id, trial.config).end("FAILED")
+        self._show(trial, trials, "failed")
 
-    def _ended(self, trial: Trial, trials: list[Trial]) -> None:
-        error = trial.get_pickled_error() or trial.get_error()
-        picture = read_picture(trial.checkpoint)
-        result = trial.last_result or {}
-        record = make_record(trial.trial_id, trial.config, result, self.place.key, error, picture)
-        self.rows.end(record)
+    def _show(self, trial: Trial, trials: list[Trial], note: str) -> None:
         if self._display is None:
             self._display = ProgressDisplay(f"sweep {self.place.sweep}", "trials")
         done = sum(each.is_finished() or each is trial for each in trials)
-        told = "" if record.metric is None else f" {self.place.key} {record.metric:.4g}"
-        self._display.show(done, self.total, f"{record.status}{told}")
+        self._display.show(done, self.total, note)
 
 
 def read_picture(checkpoint: Any) -> bytes:
