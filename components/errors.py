@@ -9,3 +9,7 @@ class UserError(Exception):
     Stages print the message without a traceback and exit with status 2. Anything else that is
     raised is a defect of this project and keeps its traceback.
     """
+
+
+class DivergedError(UserError):
+    """A chain or a training ran away: its values are not finite, or no rollback cured it."""

@@ -163,7 +163,7 @@ def _in_process(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[St
     reporter = BoardReporter(board.post)
     store = FolderStore(storage / job.run_name, say=reporter.said)
     with Follower(f"{job.stage} {job.name}", board.take, log) as follower:
-        work(_plain(job), place, store, reporter)
+        work(plain(job), place, store, reporter)
     final = store.load()
     assert final is not None
     return final, follower.start_seconds
@@ -189,7 +189,8 @@ def _on_ray(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[State,
         meant_for_user,
     )
 
-    _attach(runtime)
+    attach(runtime)
+    _check_room(runtime)
     # On the driver's own node: with any other, the board could be lost while the driver lives.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
@@ -198,7 +199,7 @@ def _on_ray(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[State,
     trainer = TorchTrainer(
         ray_worker,
         train_loop_config={
-            "job": _plain(job),
+            "job": plain(job),
             "runtime": runtime.model_dump(),
             "board": board,
             "checkpoints": str(storage / job.run_name),
@@ -289,12 +290,17 @@ def ray_worker(config: dict[str, Any]) -> None:
     work(config["job"], place, store, reporter)
 
 
-def _attach(runtime: Runtime) -> None:
+def attach(runtime: Runtime) -> None:
     """Join the running cluster if there is one, else start one in this process."""
     import ray
 
     if not ray.is_initialized():
         ray.init(address=runtime.ray_address, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def _check_room(runtime: Runtime) -> None:
+    import ray
+
     least = _least(runtime)
     there = int(ray.cluster_resources().get("CPU", 0))
     if least * runtime.threads > there:
@@ -316,5 +322,6 @@ def _check_shares(job: Job, runtime: Runtime) -> None:
             )
 
 
-def _plain(job: Job) -> dict[str, Any]:
+def plain(job: Job) -> dict[str, Any]:
+    """The job as what `work` takes."""
     return {**asdict(job), "plan": job.plan.model_dump()}

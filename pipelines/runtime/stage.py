@@ -72,16 +72,15 @@ def train_and_export(training: Training, params: Params) -> Outcome:
     storage = (root / STORAGE).resolve()
     label = f"{training.stage} {training.name}"
     with one_at_a_time(label, storage / f"{training.stage}-{training.name}.lock"):
-        settings = training.settings.model_dump(mode="json")
-        key = identity(settings, training.inputs.values(), training.stage)
+        job = job_of(training)
+        settings = job.description["settings"]
         row = Tracker(params.runtime, root).row(
             training.name,
-            {IDENTITY_TAG: key},
+            {IDENTITY_TAG: job.identity},
             {"dvc.stage": f"{training.stage}@{training.name}", **training.tags},
         )
         with row.attempt():
             row.settings(settings)
-            job = _job(training, settings, key)
             started = time.monotonic()
             trained = run_training(job, params.runtime, storage, row)
             figures = _figures(training.model, trained.outcome, time.monotonic() - started)
@@ -109,7 +108,9 @@ def train_and_export(training: Training, params: Params) -> Outcome:
     return trained.outcome
 
 
-def _job(training: Training, settings: Mapping[str, Any], key: str) -> Job:
+def job_of(training: Training) -> Job:
+    """The training as plain values, to be run anywhere that has this machine's folders."""
+    settings = training.settings.model_dump(mode="json")
     return Job(
         name=training.name,
         stage=training.stage,
@@ -121,7 +122,7 @@ def _job(training: Training, settings: Mapping[str, Any], key: str) -> Job:
         },
         plan=training.plan,
         seed=training.seed,
-        identity=key,
+        identity=identity(settings, training.inputs.values(), training.stage),
     )
 
 

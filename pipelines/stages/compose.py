@@ -48,9 +48,18 @@ SHOWN = 64
 
 def main(name: str, params: Params) -> None:
     """Run the stage for one entry."""
+    train_and_export(training_of(name, params), params)
+
+
+def training_of(name: str, params: Params) -> Training:
+    """An entry's training, resolved.
+
+    Raises:
+        UserError: no such entry, or no exported base.
+    """
     settings = entry(params.compose, "compose", name)
     base = Path("models") / settings.base
-    training = Training(
+    return Training(
         stage="compose",
         name=name,
         settings=settings,
@@ -76,7 +85,6 @@ def main(name: str, params: Params) -> None:
         },
         chain=langevin_of(settings.langevin),
     )
-    train_and_export(training, params)
 
 
 def build(description: dict[str, Any], place: Place) -> Task:

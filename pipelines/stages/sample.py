@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from components.errors import UserError
+from components.errors import DivergedError, UserError
 from components.files import whole_folder
 from components.images import quantise
 from components.models.export import load_model, read_story, weights_digest
@@ -133,7 +133,17 @@ def draw_items(
 
 
 def stored(items: Tensor) -> Tensor:
-    """Items as they are kept: uint8 images, float32 points, on the CPU."""
+    """Items as they are kept: uint8 images, float32 points, on the CPU.
+
+    Raises:
+        DivergedError: some are not finite; as images they would be black and look like a result.
+    """
+    broken = int((~items.flatten(1).isfinite().all(dim=1)).sum())
+    if broken:
+        raise DivergedError(
+            f"{broken} of {len(items)} samples are not finite: the chain has diverged; try a "
+            "smaller step size"
+        )
     return (quantise(items) if items.dim() == 4 else items.float()).cpu()
 
 

@@ -27,9 +27,18 @@ from pipelines.runtime.settings.judging import (
     Sample,
 )
 from pipelines.runtime.settings.root import Params, load_params
+from pipelines.runtime.settings.sweeping import (
+    ASHAScheduler,
+    ChoiceSpace,
+    Search,
+    Space,
+    Sweep,
+)
 from pipelines.runtime.settings.training import Optimiser, Plan, Pretrain, Runtime, VAEPretrain
 
 __all__ = [
+    "ASHAScheduler",
+    "ChoiceSpace",
     "ClassifierTraining",
     "Comparison",
     "Compose",
@@ -50,8 +59,11 @@ __all__ = [
     "Report",
     "Runtime",
     "Sample",
+    "Search",
     "Select",
     "Settings",
+    "Space",
+    "Sweep",
     "VAEBMCompose",
     "VAEPretrain",
     "entry",

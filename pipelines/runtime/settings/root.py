@@ -21,6 +21,7 @@ from pipelines.runtime.settings.judging import (
     Sample,
 )
 from pipelines.runtime.settings.paths import replaced
+from pipelines.runtime.settings.sweeping import Sweep
 from pipelines.runtime.settings.training import Pretrain, Runtime
 
 
@@ -48,6 +49,7 @@ class Params(Settings):
     average: dict[str, Average] = Field(default_factory=dict)
     compare: dict[str, Comparison] = Field(default_factory=dict)
     report: dict[str, Report] = Field(default_factory=dict)
+    sweeps: dict[str, Sweep] = Field(default_factory=dict)
 
 
 def load_params(path: Path, changes: Mapping[str, Any] | None = None) -> Params:
