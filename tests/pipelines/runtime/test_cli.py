@@ -38,7 +38,8 @@ def test_each_stage_explains_itself(
     assert ended.value.code == 0
     told = capsys.readouterr().out
     assert told.startswith(f"usage: python -m pipelines.stages.{stage} ")
-    for word in ("rites", f"{stage}.NAME of the settings", "--params", "--set"):
+    section = "sweeps" if stage == "sweep" else stage
+    for word in ("rites", f"{section}.NAME of the settings", "--params", "--set"):
         assert word in told
 
 
