@@ -12,7 +12,7 @@ from pipelines.runtime.identity import REPOSITORY
 from pipelines.runtime.settings import load_params
 from tests.pipelines.small_project import Project
 
-STUDIES = sorted(path.parent.name for path in (REPOSITORY / "pipelines").glob("*/dvc.yaml"))
+STUDIES = sorted(path.parent.name for path in (REPOSITORY / "pipelines").glob("*/params.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The repository's DAGs and settings, where nothing has been run."""
     root = tmp_path_factory.mktemp("studies")
     (root / "data").mkdir()
-    files = ["dvc.yaml", "params.yaml", "data/catalog.yaml"]
+    files = ["dvc.yaml", "params.yaml", "data/catalog.yaml", "pipelines/sweeps/dvc.yaml"]
     files += [
         f"pipelines/{name}/{file}" for name in STUDIES for file in ("dvc.yaml", "params.yaml")
     ]
@@ -38,7 +38,7 @@ def stages_of(project: Project, *target: str) -> list[str]:
     return re.findall(r"^Running stage '(.+)':", told, re.MULTILINE)
 
 
-def test_a_plain_repro_runs_no_study(empty: Project) -> None:
+def test_a_plain_repro_runs_no_study_and_no_sweep(empty: Project) -> None:
     stages = stages_of(empty)
     assert "report@index" in stages and "evaluate@vaebm-toy" in stages
     assert [name for name in stages if "/" in name] == []
