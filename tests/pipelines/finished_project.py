@@ -32,9 +32,8 @@ def finished_project(root: Path) -> Project:
     project.set("runtime.num_workers", 0)
     # Where work runs changes no result: the base that Ray has trained is not trained again.
     rest = stages_run(project.run("dvc", "repro").stdout)
-    order = ["fetch@digits", "shard@digits", "pretrain@vae-digits", "report@index"]
-    assert [stage for stage in rest if stage in order] == order, rest
-    assert "pretrain@vae-toy" not in rest, rest
+    assert rest[:2] == ["fetch@digits", "shard@digits"] and rest[-1] == "report@index", rest
+    assert "pretrain@vae-digits" in rest and "pretrain@vae-toy" not in rest, rest
     project.run("git", "add", "-A")
     project.run("git", "commit", "-q", "-m", "first")
     return project

@@ -76,7 +76,8 @@ def copy_project(root: Path) -> Project:
     for folder in ("components", "pipelines"):
         shutil.copytree(REPOSITORY / folder, root / folder, ignore=unwanted)
     shutil.copytree(REPOSITORY / "mlflow_projects", root / "mlflow_projects")
-    shutil.copy(REPOSITORY / "dvc.yaml", root)
+    for file in ("dvc.yaml", ".dvcignore"):
+        shutil.copy(REPOSITORY / file, root)
     (root / "data").mkdir()
     catalogue = yaml.safe_load((REPOSITORY / "data/catalog.yaml").read_text())
     for name in TOY_DATA:
