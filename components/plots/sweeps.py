@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ MOST_CELLS = 12
 CELL_WIDTH, CELL_HEIGHT = 0.78, 0.5
 PANEL_WIDTH, PANEL_HEIGHT = 3.4, 2.6
 MOST_COLUMNS = 3
+LETTERS = 12
+"""Of a headline, an inch."""
 LOGARITHMIC_ABOVE = 8.0
 """Positive numbers whose greatest is this many times their least are drawn on a log scale."""
 MOST_LINES = len(look.CYCLE)
@@ -99,8 +102,8 @@ def quality_cost(
     _scale(panel.set_yscale, y[there])
     if panel.get_xscale() == "log":
         _ticks(panel, x[there])
-    look.title(panel, "quality and cost")
-    look.label(panel, cost_name, f"{measure} (lower is better)")
+    _headline(figure, measure)
+    look.label(panel, cost_name)
     look.legend(panel)
     return figure
 
@@ -158,7 +161,7 @@ def _map(
     panel.add_patch(mark)
     panel.set_xticks(np.arange(len(columns)) + 0.5, [_spoken(value) for value in columns])
     panel.set_yticks(np.arange(len(rows)) + 0.5, [_spoken(value) for value in rows])
-    look.title(panel, f"{measure} (lower is better)")
+    _headline(figure, measure)
     look.label(panel, x_name, y_name)
     bar = figure.colorbar(mesh, ax=panel)
     bar.ax.tick_params(labelsize=look.TICK_SIZE, colors=look.MUTED)
@@ -175,23 +178,34 @@ def _panels(
     columns = look.balanced_columns(len(settings), MOST_COLUMNS)
     lines = math.ceil(len(settings) / columns)
     figure, axes = look.panels(lines, columns, PANEL_WIDTH, PANEL_HEIGHT)
+    _headline(figure, measure)
     there = np.isfinite(metric)
     for panel, (name, values) in zip(axes, settings.items(), strict=False):
         x = _places(panel, values)
         panel.scatter(x[there], metric[there], s=16, color=look.COMPOSITION, label="trials")
+        edge = panel.get_xaxis_transform()
         for place in x[~there]:
             # A trial without a metric stands on the upper edge, at its setting.
-            panel.plot(place, 1.0, "x", color=look.MUTED, transform=panel.get_xaxis_transform())
+            panel.plot(place, 1.0, "x", color=look.MUTED, clip_on=False, transform=edge)
         panel.scatter(
             x[best], metric[best], s=60, facecolors="none", edgecolors=look.BASE, label="best"
         )
         _scale(panel.set_yscale, metric[there])
         panel.grid(axis="y", color=look.LINE, linewidth=0.5)
-        look.label(panel, name, measure)
+        look.label(panel, name)
     for spare in axes[len(settings) :]:
         spare.remove()
     look.legend(axes[0])
     return figure
+
+
+def _headline(figure: Figure, measure: str) -> None:
+    """Name what all panels show, in as many lines as the figure's width wants."""
+    text = textwrap.fill(
+        f"{measure} (lower is better)", int(figure.get_figwidth() * LETTERS), break_on_hyphens=False
+    )
+    style = {"fontsize": look.TITLE_SIZE, "fontweight": "bold", "color": look.INK}
+    figure.suptitle(text, x=0.01, ha="left", **style)
 
 
 def _places(panel: Axes, values: Sequence[Any]) -> NDArray[np.float64]:

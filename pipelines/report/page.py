@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from pipelines.comparison.markup import template
 from pipelines.comparison.section import Section
 from pipelines.report.workflow import Workflow
 from pipelines.report.workflow_picture import draw_workflow
+from pipelines.runtime.settings import Sweep
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = (
@@ -29,13 +30,16 @@ PACKAGES = (
 )
 
 
-def render_page(title: str, sections: Sequence[Section], workflow: Workflow) -> str:
+def render_page(
+    title: str, sections: Sequence[Section], workflow: Workflow, sweeps: Mapping[str, Sweep]
+) -> str:
     """Lay the report out.
 
     Args:
         title: of the page.
         sections: the comparisons, in order.
         workflow: the DAG behind them.
+        sweeps: all there are; those of the compared models are named.
 
     Returns:
         HTML; the same inputs give the same text.
@@ -47,6 +51,7 @@ def render_page(title: str, sections: Sequence[Section], workflow: Workflow) -> 
         # All three are this project's own markup: what a file or a user says in them is escaped.
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         workflow=Markup(draw_workflow(workflow, roles)),
+        sweeps={name: sweep for name, sweep in sweeps.items() if sweep.model in roles},
         sections=[(section, Markup(section.html)) for section in sections],
         versions=[("Python", platform.python_version()), *((p, version(p)) for p in PACKAGES)],
     )
