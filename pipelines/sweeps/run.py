@@ -162,7 +162,7 @@ def _tuner(sweep: Sweep, trainable: Any, storage: Path, callback: SweepCallback)
         tune_config=tune.TuneConfig(
             metric=callback.place.key,
             mode="min",
-            search_alg=search_algorithm(sweep.search),
+            search_alg=search_algorithm(sweep.search, sweep.resources.at_once),
             scheduler=scheduler_of(sweep),
             num_samples=sample_count(sweep.search),
             max_concurrent_trials=sweep.resources.at_once,

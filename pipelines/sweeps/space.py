@@ -21,10 +21,16 @@ def param_space(sweep: Sweep) -> dict[str, Any]:
     return {path: _domain(space, grid) for path, space in sweep.space.items()}
 
 
-def search_algorithm(search: Search) -> Searcher | SearchAlgorithm:
-    """How the next trial's values are chosen, always to make the metric small."""
+def search_algorithm(search: Search, at_once: int) -> Searcher | SearchAlgorithm:
+    """How the next trial's values are chosen, always to make the metric small.
+
+    Args:
+        search: settings.
+        at_once: most trials at a time. Tune's own bound reaches only searchers like Optuna's.
+    """
     if search.kind != "optuna":
-        return BasicVariantGenerator(random_state=getattr(search, "seed", None))
+        seed = getattr(search, "seed", None)
+        return BasicVariantGenerator(max_concurrent=at_once, random_state=seed)
     import optuna
     from ray.tune.search.optuna import OptunaSearch
 

@@ -32,7 +32,12 @@ def step(checkpoint: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("workers", "damage"), [(0, cut_short), (0, left_unfinished), (1, cut_short)]
+    ("workers", "damage"),
+    [
+        (0, cut_short),
+        (0, left_unfinished),
+        pytest.param(1, cut_short, marks=pytest.mark.slow),
+    ],
 )
 def test_the_one_before_is_used(
     toy: Project, undisturbed: bytes, workers: int, damage: object

@@ -82,7 +82,7 @@ def test_the_stage_alone_killed(toy: Project, undisturbed: bytes) -> None:
     assert_it_goes_on(toy, undisturbed)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_interrupted_by_ctrl_c(toy: Project, undisturbed: bytes, workers: int) -> None:
     running = started(toy, workers)
     below = running.descendants()
@@ -119,6 +119,7 @@ def test_changed_settings_start_afresh(toy: Project, undisturbed: bytes) -> None
     assert weights(toy) == undisturbed
 
 
+@pytest.mark.slow
 def test_changed_data_starts_afresh(toy: Project, undisturbed: bytes) -> None:
     left = killed_in_process(toy)
     catalogue = toy.root / "data/catalog.yaml"

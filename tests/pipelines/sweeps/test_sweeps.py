@@ -123,6 +123,7 @@ def test_training_with_early_stops(swept: Project) -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on(swept: Project) -> None:
     sweep = sampling(
         {f"{SAMPLE}.step_size": {"kind": "log-uniform", "low": 0.001, "high": 0.1}},
