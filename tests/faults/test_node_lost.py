@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +53,12 @@ class Nodes:
 def nodes() -> Iterator[Nodes]:
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": QUICK})
+    with warnings.catch_warnings():
+        # Where the dashboard's port is taken, Ray forgets to close the socket that found it out.
+        warnings.simplefilter("ignore", ResourceWarning)
+        settings = {"num_cpus": 1, "_system_config": QUICK}
+        cluster = Cluster(initialize_head=True, head_node_args=settings)
+        gc.collect()
     try:
         yield Nodes(cluster, cluster.add_node(num_cpus=1, node_ip_address=OTHER_ADDRESS))
     finally:
