@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -9,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -17,13 +17,15 @@ import psutil
 
 from components.errors import UserError
 
+LAUNCHER = "SYMBIOSIS_LAUNCHER"
+"""Variable with the number of a process that a stage ends with, beside its `dvc`."""
 SHELLS = {"sh", "bash", "dash", "zsh", "fish", "ksh"}
 WATCH_SECONDS = 1.0
 GRACE_SECONDS = 30.0
 WAIT_SECONDS = 60.0
 
 
-@contextmanager
+@contextlib.contextmanager
 def one_at_a_time(what: str, lock: Path, wait: float = WAIT_SECONDS) -> Iterator[None]:
     """Hold a lock for the block; the system frees it when the process ends, however it ends.
 
@@ -86,11 +88,17 @@ def end_with_dvc() -> None:
     """End this process soon after the `dvc` that started it is gone.
 
     A killed `dvc` leaves its command running, and the next `dvc repro` would start it again beside
-    itself. Without DVC (a stage started by hand) nothing is watched.
+    itself. Without DVC (a stage started by hand) nothing is watched. A `dvc` that is itself a task
+    of a cluster (`pipelines.cluster`) names that task's process, which is watched too.
     """
-    launcher = _launcher() if "DVC_STAGE" in os.environ else None
-    if launcher is not None:
-        threading.Thread(target=_watch, args=(launcher,), daemon=True).start()
+    if "DVC_STAGE" not in os.environ:
+        return
+    watched = [_launcher()]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        watched += [psutil.Process(int(os.environ[LAUNCHER]))] if LAUNCHER in os.environ else []
+    for launcher in watched:
+        if launcher is not None:
+            threading.Thread(target=_watch, args=(launcher,), daemon=True).start()
 
 
 def _launcher() -> psutil.Process | None:
