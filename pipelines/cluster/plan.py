@@ -113,4 +113,3 @@ def need_of(stage: str, name: str, params: Params) -> Need:
         trials = params.sweeps[name].resources
         return Need(trials.cpus * trials.at_once, trials.gpus * trials.at_once, 0, 0)
     return Need(1, 0, 1, 0)
-

@@ -20,7 +20,7 @@ from pipelines.cluster.plan import read_plan
 from pipelines.runtime.cli import quieten_libraries
 from pipelines.runtime.guard import end_on_sigterm
 from pipelines.runtime.launch import RAY_ENVIRONMENT, attach
-from pipelines.runtime.settings import load_params
+from pipelines.runtime.settings import Runtime, load_params
 
 
 def main() -> None:
@@ -77,10 +77,22 @@ def repro(root: Path, targets: list[str], at_once: int, spread: bool) -> Ended:
         UserError: a wrong target, wrong settings, no Ray cluster at the address.
     """
     plan = read_plan(root, targets)
+    runtime = load_params(root / "params.yaml").runtime
     os.environ.update({k: v for k, v in RAY_ENVIRONMENT.items() if k not in os.environ})
-    attach(load_params(root / "params.yaml").runtime)
+    _open_tracking(runtime, root)
+    attach(runtime)
     with orderly_locks(root, [stage.target for stage in plan]):
         return run_branches(root, plan, at_once, spread, _say)
+
+
+def _open_tracking(runtime: Runtime, root: Path) -> None:
+    """Make MLflow's database before stages want it at the same time, which it does not survive.
+
+    A server that does not answer is said here too, before any stage starts.
+    """
+    from pipelines.runtime.tracking import Tracker
+
+    Tracker(runtime, root)
 
 
 def _say(line: str) -> None:

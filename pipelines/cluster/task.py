@@ -18,6 +18,8 @@ HANDED_ON = ("MLFLOW_", "RAY_AUTH_", "SYMBIOSIS_")
 """Variables of the user's shell that stages are to see: a started cluster does not see them."""
 RAYS_OWN = ("RAY_JOB_ID", "RAY_RAYLET_PID", "OMP_NUM_THREADS")
 """What Ray sets for its task alone: a stage is a program of its own, with its own threads."""
+ADVICE = ("To track the changes", "\tgit add", "To enable auto", "\tdvc config", "Use `dvc push`")
+"""What DVC says after each stage and is worth reading once."""
 GRACE_SECONDS = 30.0
 
 
@@ -78,5 +80,5 @@ def end(process: subprocess.Popen[str]) -> None:
 def _post(process: subprocess.Popen[str], target: str, board: Any) -> None:
     assert process.stdout is not None
     for line in process.stdout:
-        if line.strip():
+        if line.strip() and not line.startswith(ADVICE):
             board.post.remote({"kind": "said", "target": target, "line": line.rstrip()})
