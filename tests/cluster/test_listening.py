@@ -89,8 +89,10 @@ def pages(tmp_path: Path) -> Iterator[tuple[psutil.Process, int]]:
     (port,) = free_ports(1)
     venv = Path(sys.executable).parent.parent
     told = subprocess.run(
-        ["make", "-n", "-o", f"{venv}/.installed", "-f", str(REPOSITORY / "Makefile")]
-        + [f"VENV={venv}", "ui"],
+        [
+            *("make", "-n", "-o", f"{venv}/.installed", "-f", str(REPOSITORY / "Makefile")),
+            *(f"VENV={venv}", "ui"),
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -113,6 +115,9 @@ def pages(tmp_path: Path) -> Iterator[tuple[psutil.Process, int]]:
 @pytest.mark.pipeline
 def test_pages_of_mlflow(pages: tuple[psutil.Process, int]) -> None:
     shell, port = pages
-    whole = lambda: listening([shell, *shell.children(recursive=True)])  # noqa: E731
-    until(lambda: any(where.endswith(f" {port}") for where in whole()), "MLflow's pages")
-    assert not reachable_from_outside(whole())
+
+    def all_of_it() -> dict[str, str]:
+        return listening([shell, *shell.children(recursive=True)])
+
+    until(lambda: any(where.endswith(f" {port}") for where in all_of_it()), "MLflow's pages")
+    assert not reachable_from_outside(all_of_it())
