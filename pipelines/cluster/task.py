@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ RAYS_OWN = ("RAY_JOB_ID", "RAY_RAYLET_PID", "OMP_NUM_THREADS")
 ADVICE = ("To track the changes", "\tgit add", "To enable auto", "\tdvc config", "Use `dvc push`")
 """What DVC says after each stage and is worth reading once."""
 GRACE_SECONDS = 30.0
+POLL_SECONDS = 0.1
 
 
 def repro_stage(
@@ -59,7 +61,9 @@ def repro_stage(
     reader = threading.Thread(target=_post, args=(process, target, board), daemon=True)
     reader.start()
     try:
-        status = process.wait()
+        # Ray's cancelling interrupts Python, and no system call that waits without end.
+        while (status := process.poll()) is None:
+            time.sleep(POLL_SECONDS)
     except BaseException:
         end(process)
         raise
@@ -68,8 +72,11 @@ def repro_stage(
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """End DVC, its stage and the stage's training: as Ctrl-C would, then by force."""
-    for number in (signal.SIGINT, signal.SIGKILL):
+    """End DVC, its stage and the stage's training: by SIGTERM, then by force.
+
+    Ray's workers do not hear Ctrl-C, nor does what they start.
+    """
+    for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
