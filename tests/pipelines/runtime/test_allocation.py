@@ -21,7 +21,7 @@ if sys.argv[1] == "keep":
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
-for size in (2**20, 2**22, 2**22, 2**22, 2**24, 2**24, 2**24):
+for size in [2**20] * 4 + [2**22] * 4 + [2**24] * 8:
     torch.ones(size)  # the heap grows until it holds a block at the alignment asked for
 before = faults()
 for _ in range(4):
