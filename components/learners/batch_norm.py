@@ -107,7 +107,7 @@ class _Normalisation(torch.autograd.Function):
         shares = sum_tensor(torch.stack([by_weight, by_bias])) / _count(x)
         slope, shift = shares * (weight * torch.rsqrt(variance + ctx.eps))
         by_moments = F.batch_norm(x, mean, variance, slope, shift, eps=ctx.eps)
-        return by_x - by_moments, by_weight, by_bias, None
+        return by_x.sub_(by_moments), by_weight, by_bias, None
 
 
 def _normalised_step_by_step(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from components.errors import UserError
+from pipelines.runtime.allocation import keep_freed_memory
 from pipelines.runtime.checkpoints import FolderStore
 from pipelines.runtime.cli import quieten_libraries
 from pipelines.runtime.loop import train
@@ -276,6 +277,7 @@ def ray_worker(config: dict[str, Any]) -> None:
 
     runtime, context = Runtime.model_validate(config["runtime"]), ray_train.get_context()
     quieten_libraries()
+    keep_freed_memory()
     torch.set_num_threads(runtime.threads)
     rank = context.get_world_rank()
     place = Place.of(runtime, rank, context.get_world_size(), get_device())
