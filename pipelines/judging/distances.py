@@ -15,7 +15,7 @@ from components.metrics.extractors import CLASSIFIER, Classifier, Features, extr
 from components.metrics.fidelity import MANIFOLD_COUNT, judge_fidelity
 from components.metrics.precision_recall import FScores, precision_recall_of_distributions
 from components.models.export import load_model
-from pipelines.judging.references import load_extractors, read_reference
+from pipelines.judging.references import Extracting, load_extractors, read_reference
 from pipelines.runtime.progress import ProgressDisplay
 from pipelines.runtime.settings import DistributionRecall
 
@@ -31,8 +31,7 @@ def read_draws(samples: Path) -> list[Tensor]:
 def judge_distances(
     draws: Sequence[Tensor],
     data: str,
-    extractors: Sequence[str],
-    inception_weights: str | None,
+    settings: Extracting,
     device: torch.device,
     recall: DistributionRecall | None = None,
 ) -> dict[str, Any]:
@@ -41,8 +40,7 @@ def judge_distances(
     Args:
         draws: uint8, N×C×H×W each.
         data: name of the data set, whose features stage has run.
-        extractors: those that judge.
-        inception_weights: path; None: torch-fidelity's own download.
+        settings: name the extractors that judge.
         device: of the extractors.
         recall: settings of the precision and recall of distributions; None: not asked for.
 
@@ -50,20 +48,21 @@ def judge_distances(
         Flat figures; see `components.metrics.fidelity.judge_fidelity` and `f_figures`.
     """
     folder = Path("models/features") / data
-    own = cast(Classifier, load_model(folder, device)) if CLASSIFIER in extractors else None
-    judges = load_extractors(extractors, inception_weights, own, device)
+    asked = CLASSIFIER in settings.extractors
+    own = cast(Classifier, load_model(folder, device)) if asked else None
+    extractors = load_extractors(settings, own, device)
     display, done, count = ProgressDisplay("features", "draws"), 0, len(draws[0])
     figures: dict[str, Any] = {
         "count": count,
         "draws": len(draws),
         "manifold_count": min(count, MANIFOLD_COUNT),
     }
-    for name, extractor in judges.items():
+    for name, extractor in extractors.items():
         found = []
         for draw in draws:
             found.append(extract_features(draw, extractor, ROWS))
             done += 1
-            display.show(done, len(draws) * len(judges), name)
+            display.show(done, len(draws) * len(extractors), name)
         real, train = (read_reference(folder, name, split) for split in ("test", "train"))
         figures |= judge_fidelity(name, found, real, SEED, train).flat()
         if recall is not None:

@@ -47,9 +47,7 @@ def judge_images(
     """
     device = next(model.parameters()).device
     draws = read_draws(samples)
-    figures = judge_distances(
-        draws, settings.data, features.extractors, features.inception_weights, device
-    )
+    figures = judge_distances(draws, settings.data, features, device)
     scores = _log_densities(model, settings, device)
     figures |= _detection(scores, model, settings)
     arrays: dict[str, Any] = {name: score.numpy() for name, score in scores.items()}

@@ -70,14 +70,7 @@ def judge_latent(
         raise UserError("evaluate of kind latent-images judges latent models: use kind images")
     device = next(model.parameters()).device
     draws = read_draws(samples)
-    figures = judge_distances(
-        draws,
-        settings.data,
-        settings.extractors,
-        settings.inception_weights,
-        device,
-        settings.precision_recall,
-    )
+    figures = judge_distances(draws, settings.data, settings, device, settings.precision_recall)
     shards = Path("data/shards") / settings.data
     test = read_split(shards, "test").x[: settings.latent_count]
     latents = encoded(model, test, torch.Generator(device).manual_seed(SEED))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,26 +10,20 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from components.errors import UserError
 from components.metrics.extractors import Classifier, Features, load_extractor
+from pipelines.runtime.settings import ImageFeatures, LatentEvaluate
+
+Extracting = ImageFeatures | LatentEvaluate
+"""Settings that name extractors."""
 
 
 def load_extractors(
-    names: Sequence[str],
-    inception_weights: str | None,
-    classifier: Classifier | None,
-    device: torch.device,
+    settings: Extracting, classifier: Classifier | None, device: torch.device
 ) -> dict[str, FeatureExtractorBase]:
-    """Some extractors, ready to use.
-
-    Args:
-        names: of the extractors.
-        inception_weights: path; None: torch-fidelity's own download.
-        classifier: the data set's own; None if it is not asked for.
-        device: where they shall live.
-    """
-    path = Path(inception_weights) if inception_weights else None
+    """The extractors that the settings name, ready to use."""
+    path = Path(settings.inception_weights) if settings.inception_weights else None
     return {
         name: load_extractor(name, classifier=classifier, inception_path=path, device=device)
-        for name in names
+        for name in settings.extractors
     }
 
 

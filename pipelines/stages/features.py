@@ -112,10 +112,7 @@ def keep_references(
 ) -> dict[str, float]:
     """Write the features of train and test images by each extractor; says how many of each."""
     splits = {split: read_split(shards, split).x[: settings.count] for split in ("train", "test")}
-    extractors = load_extractors(
-        settings.extractors, settings.inception_weights, classifier, device
-    )
-    for key, extractor in extractors.items():
+    for key, extractor in load_extractors(settings, classifier, device).items():
         for split, images in splits.items():
             write_reference(folder, key, split, extract_features(images, extractor, ROWS))
     return {f"{split}_count": len(images) for split, images in splits.items()}

@@ -80,7 +80,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     description = {"kind": "classifier", "shape": [1, 8, 8], "classes": 10, "width": 4}
     classifier = seeded(description, 0).eval()
     export_model(folder, description, classifier.state_dict(), {})
-    (extractor,) = load_extractors(["classifier"], None, classifier, torch.device("cpu")).values()
+    settings = LatentEvaluate.model_validate(SETTINGS)
+    (extractor,) = load_extractors(settings, classifier, torch.device("cpu")).values()
     for split in ("train", "test"):
         found = extract_features(torch.from_numpy(images), extractor, COUNT)
         write_reference(folder, "classifier", split, found)
