@@ -24,8 +24,8 @@ class Finding:
         key: of the claim.
         says: the claim.
         holds: each value is below the one before it, noise aside.
-        within_noise: some step is no larger than two joint standard deviations over draws, whether
-            down or up.
+        within_noise: no step goes up by more than two joint standard deviations over draws, but
+            some step, up or down, is no larger than that: the claim is left open.
         evidence: labels of the models.
         values: their distances, or gaps, as text.
     """
@@ -39,7 +39,7 @@ class Finding:
 
     @property
     def verdict(self) -> Verdict:
-        """In a word; noise is said first, since it leaves the claim open."""
+        """In a word."""
         if self.within_noise:
             return "within noise"
         return "holds" if self.holds else "does not hold"
@@ -65,15 +65,17 @@ def _finding(key: str, claim: Claim, entrants: Mapping[str, Entrant]) -> Finding
             for value, deviation in values
         ]
         evidence += f", gap to {goal.row.label}"
-    steps = list(pairwise(values))
+    # The fall of each step, and how large a one noise alone may make.
+    falls = [
+        (before - after, NOISE * math.hypot(one, other))
+        for (before, one), (after, other) in pairwise(values)
+    ]
     return Finding(
         key=key,
         says=claim.says,
-        holds=all(after < before for (before, _), (after, _) in steps),
-        within_noise=any(
-            abs(before - after) <= NOISE * math.hypot(one, other)
-            for (before, one), (after, other) in steps
-        ),
+        holds=all(fall > 0.0 for fall, _ in falls),
+        within_noise=all(fall >= -noise for fall, noise in falls)
+        and any(fall <= noise for fall, noise in falls),
         evidence=evidence,
         values=signed(" → ".join(f"{value:.4g}" for value, _ in values)),
     )
