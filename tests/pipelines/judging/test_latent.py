@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,11 @@ from pipelines.judging.latent import (
     latent_figures,
 )
 from pipelines.judging.references import load_extractors, write_reference
-from pipelines.runtime.settings import Interpolation, LatentEvaluate
-from tests.pipelines.site import write_data
+from pipelines.runtime.identity import REPOSITORY
+from pipelines.runtime.settings import Interpolation, LatentEvaluate, Params, load_params
+from pipelines.stages import evaluate
+from pipelines.tables.entrants import PICTURES
+from tests.pipelines.site import write_data, write_json
 
 COUNT, LATENT = 200, 3
 SETTINGS: dict[str, Any] = {
@@ -54,9 +58,9 @@ def digits() -> np.ndarray:
     return (load_digits().images[:COUNT, None] / 16 * 255).astype(np.uint8)
 
 
-def latent_model(posterior: str, prior: str) -> LatentModel:
-    """A model with fresh weights."""
-    description = {
+def describe(posterior: str, prior: str) -> dict[str, Any]:
+    """What rebuilds a model."""
+    return {
         "kind": "latent",
         "shape": (1, 8, 8),
         "latent": LATENT,
@@ -64,7 +68,11 @@ def latent_model(posterior: str, prior: str) -> LatentModel:
         "posterior": {"kind": posterior},
         "prior": PRIORS[prior],
     }
-    model = seeded(description, 0).eval()
+
+
+def latent_model(posterior: str, prior: str) -> LatentModel:
+    """A model with fresh weights."""
+    model = seeded(describe(posterior, prior), 0).eval()
     assert isinstance(model, LatentModel)
     return model
 
@@ -191,3 +199,20 @@ def test_without_a_prior_there_is_nothing_to_interpolate() -> None:
         interpolated(
             latent_model("point", "none"), Interpolation(lines=1, points=2), torch.Generator()
         )
+
+
+def test_the_stage_judges_an_exported_model(site: Path) -> None:
+    model = latent_model("point", "flow")
+    (site / "models/glf").mkdir()
+    export_model(site / "models/glf", describe("point", "flow"), model.state_dict(), {})
+    (site / "samples").rename(site / "drawn")
+    (site / "samples").mkdir()
+    (site / "drawn").rename(site / "samples/glf")
+    write_json(site / "samples/glf/sampling.json", {"nfe": 1, "seconds_per_1000": 0.5})
+    runtime = load_params(REPOSITORY / "params.yaml").runtime.model_dump(mode="json")
+    params = Params.model_validate({"runtime": runtime, "evaluate": {"glf": SETTINGS}})
+    evaluate.main("glf", params)
+    figures = json.loads((site / "metrics/evaluate/glf.json").read_text())
+    assert figures["frechet_classifier"] == pytest.approx(0.0, abs=1e-4)
+    assert (figures["nfe"], figures["seconds_per_1000_images"]) == (1, 0.5)
+    assert {path.stem for path in (site / "plots/evaluate/glf").iterdir()} == set(PICTURES)
