@@ -75,7 +75,7 @@ def pr_curve(generated: ArrayLike, real: ArrayLike, angles: int = ANGLES) -> PRC
 
 
 def f_scores(curve: PRCurve, beta: float = BETA) -> FScores:
-    """The greatest F-scores of the curve's points (arXiv:1806.00035, section 4.3).
+    """The greatest F-scores of the curve's points (arXiv:1806.00035, section 4).
 
     ``F_b = (1 + b²) α β / (b² α + β)`` at b = beta and b = 1 / beta.
 
