@@ -54,7 +54,7 @@ class Entrant:
         distance: Fréchet distance of the table's extractor.
         deviation: over draws; 0 of a single one.
         trainings: that of the model, after that of its base where it has one.
-        logged: rows of its own training.csv.
+        logged: rows of its own training.csv, then of validation.csv.
         pictures: PNG files of the evaluate stage, by stem; all of `PICTURES` are there.
         target: the stage that judges it, as `dvc repro` takes it.
     """
@@ -110,7 +110,7 @@ def _entrant(row: TableRow, table: Table, params: Params, items: int) -> Entrant
             raise UserError(f"{file} has no {needed}: run dvc repro {target}")
     trainings = _trainings(model, table, params, items)
     last = trainings[-1]
-    curves = Path("plots") / last.stage / model / "training.csv"
+    curves, trained = Path("plots") / last.stage / model, f"{table.workflow}:{last.stage}@{model}"
     pictures = read_pictures(Path("plots/evaluate") / model, target)
     if missing := [stem for stem in PICTURES if stem not in pictures]:
         raise UserError(
@@ -123,7 +123,11 @@ def _entrant(row: TableRow, table: Table, params: Params, items: int) -> Entrant
         distance=figures[key],
         deviation=figures.get(f"{key}_std", 0.0),
         trainings=trainings,
-        logged=read_rows(curves, f"{table.workflow}:{last.stage}@{model}"),
+        logged=[
+            row
+            for file in ("training.csv", "validation.csv")
+            for row in read_rows(curves / file, trained)
+        ],
         pictures=pictures,
         target=target,
     )

@@ -80,8 +80,8 @@ def _curve(curve: Curve, entrants: Sequence[Entrant]) -> Picture:
         if curve.column not in logged:
             last = each.trainings[-1]
             raise UserError(
-                f"plots/{last.stage}/{each.row.model}/training.csv has no column {curve.column} "
-                f"for the curve {curve.title!r}; it has: {', '.join(logged)}"
+                f"plots/{last.stage}/{each.row.model} has no column {curve.column} for the curve "
+                f"{curve.title!r}; there are: {', '.join(logged)}"
             )
     trainings = {each.row.label: each.logged for each in shown}
     figure = side_by_side(trainings, curve.column, curve.title)

@@ -172,7 +172,7 @@ class Curve(Settings):
     """A logged figure of several trainings in one panel (Figures 3.6 and 3.7)."""
 
     title: str
-    column: str  # of plots/STAGE/MODEL/training.csv
+    column: str  # of plots/STAGE/MODEL/training.csv or validation.csv
     models: Annotated[list[str], Field(min_length=1)]
 
 

@@ -95,6 +95,11 @@ TABLE = {
             "column": "nll",
             "models": ["vae-flow-prior", "vae-flow-prior-b400", "glf"],
         },
+        {
+            "title": "Fréchet distance from held-out images",
+            "column": "validation_frechet_classifier",
+            "models": ["vae-flow-prior", "vae-flow-prior-b400", "glf"],
+        },
     ],
 }
 
@@ -141,6 +146,8 @@ def _write_model(root: Path, name: str, images: np.ndarray, generator: np.random
         entropy = "" if name == "glf" else f"{10 * (1 - blur) * (1 - decay) + noise[1]:.4f}"
         rows.append(f"{step},{values[0]:.4f},{values[1]:.4f},{entropy},{1 + noise[2]:.4f}")
     write_text(root / f"plots/{stage}/{name}/training.csv", "\n".join(rows) + "\n")
+    validation = f"step,validation_frechet_classifier\n200,{3 * distance}\n500,{distance}\n"
+    write_text(root / f"plots/{stage}/{name}/validation.csv", validation)
     figures: dict[str, Any] = {
         "count": 1000,
         "draws": 3,
