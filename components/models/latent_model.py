@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from components.errors import UserError
 from components.models.latent_flow import LatentFlow, log_standard_normal
-from components.models.latent_priors import LatentPrior
+from components.models.latent_priors import LatentPrior, from_settings
 from components.models.vae import LOG_2PI
 
 POSTERIORS = ("point", "gaussian", "flow")
@@ -110,7 +110,11 @@ class LatentModel(nn.Module):
             raise UserError(f"a {self.posterior} posterior has no setting {', '.join(settings)}")
         self.encoder, self.decoder, self.prior = encoder, decoder, prior
         self.latent, self.shape = latent, shape
-        self.posterior_flow = LatentFlow(latent, **settings) if self.posterior == "flow" else None
+        self.posterior_flow = (
+            from_settings("flow posterior", LatentFlow, latent, settings)
+            if self.posterior == "flow"
+            else None
+        )
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Mean and log-variance of the Gaussian posterior, or of the base of a flow posterior.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -183,7 +183,27 @@ class _Shortcut(nn.Module):
         return out
 
 
+T = TypeVar("T")
 LatentPrior = NormalPrior | LatentFlow | MixturePrior | LatentVAE
+
+
+def from_settings(name: str, kind: Callable[..., T], latent: int, settings: Mapping[str, Any]) -> T:
+    """Make a law of latent vectors from its class and plain settings.
+
+    Args:
+        name: what the user calls it.
+        kind: the class.
+        latent: L.
+        settings: further arguments of the class.
+
+    Raises:
+        UserError: a setting is missing, unknown or out of range.
+    """
+    try:
+        inspect.signature(kind).bind(latent, **settings)
+    except TypeError as error:
+        raise UserError(f"{name}: {error}") from None
+    return kind(latent, **settings)
 
 
 def build_prior(description: Mapping[str, Any], latent: int) -> LatentPrior | None:
@@ -212,8 +232,4 @@ def build_prior(description: Mapping[str, Any], latent: int) -> LatentPrior | No
     }
     if kind not in kinds:
         raise UserError(f"unknown prior {kind!r}; known: none, {', '.join(kinds)}")
-    try:
-        inspect.signature(kinds[kind]).bind(latent, **settings)
-    except TypeError as error:
-        raise UserError(f"prior {kind}: {error}") from None
-    return kinds[kind](latent, **settings)
+    return from_settings(f"{kind} prior", kinds[kind], latent, settings)
