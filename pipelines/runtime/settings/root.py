@@ -19,6 +19,7 @@ from pipelines.runtime.settings.judging import (
     Features,
     Report,
     Sample,
+    Table,
 )
 from pipelines.runtime.settings.paths import replaced
 from pipelines.runtime.settings.sweeping import Sweep
@@ -47,6 +48,7 @@ class Params(Settings):
     sample: dict[str, Sample] = Field(default_factory=dict)
     evaluate: dict[str, Evaluate] = Field(default_factory=dict)
     average: dict[str, Average] = Field(default_factory=dict)
+    tabulate: dict[str, Table] = Field(default_factory=dict)
     compare: dict[str, Comparison] = Field(default_factory=dict)
     report: dict[str, Report] = Field(default_factory=dict)
     sweeps: dict[str, Sweep] = Field(default_factory=dict)
