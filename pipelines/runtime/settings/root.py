@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, ValidationError
 
 from components.errors import UserError
 from pipelines.runtime.settings.base import Count, Settings, one_line
-from pipelines.runtime.settings.composing import Compose
+from pipelines.runtime.settings.composing import VAEBMCompose
 from pipelines.runtime.settings.judging import (
     Average,
     Comparison,
@@ -21,9 +21,13 @@ from pipelines.runtime.settings.judging import (
     Sample,
     Table,
 )
+from pipelines.runtime.settings.latent import LatentCompose, LatentPretrain
 from pipelines.runtime.settings.paths import replaced
 from pipelines.runtime.settings.sweeping import Sweep
-from pipelines.runtime.settings.training import Pretrain, Runtime
+from pipelines.runtime.settings.training import Runtime, VAEPretrain
+
+Pretrain = Annotated[VAEPretrain | LatentPretrain, Field(discriminator="kind")]
+Compose = Annotated[VAEBMCompose | LatentCompose, Field(discriminator="kind")]
 
 
 class Fetch(Settings):
