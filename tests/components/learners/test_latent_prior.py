@@ -67,7 +67,7 @@ def test_a_prior_without_gradients_is_refused() -> None:
     with pytest.raises(ValueError, match="NormalPrior is not learned"):
         learner({"kind": "normal"})
     with pytest.raises(ValueError, match="LatentFlow is no mixture"):
-        MixtureLearner(model(FLOW), images().x, 10, 0, CPU)
+        MixtureLearner(model(FLOW, "point"), images().x, 10, 0, CPU)
 
 
 def test_a_known_mixture_is_found() -> None:
