@@ -51,7 +51,8 @@ def pr_curve(generated: ArrayLike, real: ArrayLike, angles: int = ANGLES) -> PRC
     """Precision and recall of one histogram with respect to another.
 
     ``α(λ) = Σ min(λ pᵢ, qᵢ)`` is precision and ``β(λ) = α(λ) / λ`` recall, p the real and q the
-    generated shares, at slopes λ = tan θ of angles evenly spaced in (0, π/2) (arXiv:1806.00035, section 3).
+    generated shares, at slopes λ = tan θ of angles evenly spaced in (0, π/2) (section 3 of
+    https://arxiv.org/abs/1806.00035).
 
     Args:
         generated: q, K shares or counts, >= 0, with a positive sum.
