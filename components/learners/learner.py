@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from components.datasets.loading import Batch
 from components.images import to_unit
 from components.learners.computing import Computing
-from components.learners.optimisation import Updater
+from components.learners.optimisation import Updater, Updaters
 
 Metrics = dict[str, Tensor]
 
@@ -80,7 +80,7 @@ class Learner(ABC):
 
     def descend(
         self,
-        updater: Updater,
+        updater: Updater | Updaters,
         batch: Batch,
         step: int,
         loss_of: Callable[[Batch], tuple[Tensor, Metrics]],

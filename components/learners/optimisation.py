@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,19 +15,30 @@ from components.learners.parallel import average_gradients
 
 
 @dataclass(frozen=True)
+class Halving:
+    """A decay in stairs.
+
+    Attributes:
+        every: steps after the warm-up in which the learning rate stays; then it is halved.
+    """
+
+    every: int
+
+
+@dataclass(frozen=True)
 class Schedule:
     """Learning rate over a training.
 
     Attributes:
         peak: the learning rate after the warm-up.
         warmup_steps: steps of linear rise from 0.
-        decay: shape of the way from there to the last step; to 0 unless constant.
+        decay: shape of the way from there to the last step; to 0 unless constant or by halving.
         steps: the training's length.
     """
 
     peak: float
     warmup_steps: int
-    decay: Literal["constant", "cosine", "linear"]
+    decay: Literal["constant", "cosine", "linear"] | Halving
     steps: int
 
     def at(self, step: int) -> float:
@@ -38,6 +49,8 @@ class Schedule:
         """
         if step < self.warmup_steps:
             return self.peak * (step + 1) / self.warmup_steps
+        if isinstance(self.decay, Halving):
+            return self.peak * 0.5 ** ((step - self.warmup_steps) // self.decay.every)
         past = min(1.0, (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
         if self.decay == "constant":
             return self.peak
@@ -98,6 +111,15 @@ class Updater:
         Args:
             step: number of updates done before.
         """
+        self.move(step)
+        self.scaler.update()
+
+    def move(self, step: int) -> None:
+        """As `update`, but for the scale of the losses: who shares it between updaters adapts it.
+
+        Args:
+            step: number of updates done before.
+        """
         average_gradients(self.parameters)
         # After the averaging, so that all workers see the same overflow and leave out the same
         # update.
@@ -107,7 +129,6 @@ class Updater:
         for group in self.adam.param_groups:
             group["lr"] = self.schedule.at(step)
         self.scaler.step(self.adam)
-        self.scaler.update()
         if self.ema:
             self._average(step)
 
@@ -150,6 +171,41 @@ class Updater:
         torch._foreach_lerp_(old, new, 1.0 - decay)
         for kept, buffer in zip(self.average.buffers(), self.network.buffers(), strict=True):
             kept.copy_(buffer)
+
+
+class Updaters:
+    """Several optimisers that are moved by the gradients of one loss, each by its own schedule.
+
+    Args:
+        members: of disjoint parameters; all of them share the first one's scale of float16 losses.
+    """
+
+    def __init__(self, members: Sequence[Updater]) -> None:
+        self.members = list(members)
+        for updater in self.members:
+            updater.scaler = self.members[0].scaler
+
+    def begin(self) -> None:
+        """Forget the gradients of the update before."""
+        for updater in self.members:
+            updater.begin()
+
+    def accumulate(self, loss: Tensor) -> None:
+        """Differentiate a loss, once for all of them; see `Updater.accumulate`."""
+        self.members[0].accumulate(loss)
+
+    def update(self, step: int) -> None:
+        """Move all parameters; see `Updater.update`."""
+        for updater in self.members:
+            updater.move(step)
+        self.members[0].scaler.update()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        return [updater.state_dict() for updater in self.members]
+
+    def load_state_dict(self, state: Sequence[Mapping[str, Any]]) -> None:
+        for updater, own in zip(self.members, state, strict=True):
+            updater.load_state_dict(own)
 
 
 @torch.no_grad()

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from components.errors import UserError
+from components.models.latent_model import LatentModel, posterior_outputs
+from components.models.latent_priors import build_prior
 from components.models.vae import VAE
 from components.models.vaebm import VAEBM
 from components.networks.registry import build as build_network
@@ -31,13 +33,18 @@ def build_model(description: Description) -> nn.Module:
     """Make a model with fresh weights (from torch's global generator).
 
     Args:
-        description: ``kind`` and what that kind needs; see `build_vae` and `build_vaebm`. A
-            network's own settings go to `components.networks.registry`.
+        description: ``kind`` and what that kind needs; see `build_vae`, `build_vaebm` and
+            `build_latent`. A network's own settings go to `components.networks.registry`.
 
     Raises:
         UserError: an unknown kind.
     """
-    kinds = {"vae": build_vae, "vaebm": build_vaebm, "classifier": build_classifier}
+    kinds = {
+        "vae": build_vae,
+        "vaebm": build_vaebm,
+        "classifier": build_classifier,
+        "latent": build_latent,
+    }
     kind = description["kind"]
     if kind not in kinds:
         raise UserError(f"unknown kind of model {kind!r}; known: {', '.join(kinds)}")
@@ -103,6 +110,34 @@ def build_classifier(description: Description) -> nn.Module:
     settings = {k: v for k, v in description.items() if k not in ("kind", "shape")}
     channels, side, _ = description["shape"]
     return build_network("classifier", channels=channels, size=side, **settings)
+
+
+def build_latent(description: Description) -> LatentModel:
+    """Make a latent model from ``shape``, ``latent``, ``network``, ``posterior`` and ``prior``.
+
+    The network is ``{kind: infogan, width, hidden}`` or ``{kind: dcgan, width, depth, ...}``;
+    posterior and prior are described at `LatentModel` and `build_prior`.
+
+    Raises:
+        UserError: items that are not square images, an unknown kind or a wrong setting.
+    """
+    shape, latent = tuple(description["shape"]), description["latent"]
+    if len(shape) != 3 or shape[1] != shape[2]:
+        raise UserError(f"a latent model is one of square images, not of items of shape {shape}")
+    network = dict(description["network"])
+    kind = network.pop("kind")
+    if kind not in ("infogan", "dcgan"):
+        raise UserError(f"unknown network {kind!r} of a latent model; known: infogan, dcgan")
+    settings = {**network, "channels": shape[0], "size": shape[1]}
+    outputs = posterior_outputs(description["posterior"]["kind"], latent)
+    return LatentModel(
+        build_network(f"{kind}-encoder", latent=outputs, **settings),
+        build_network(f"{kind}-decoder", latent=latent, **settings),
+        latent,
+        shape,
+        description["posterior"],
+        build_prior(description["prior"], latent),
+    )
 
 
 def seeded(description: Description, seed: int) -> nn.Module:

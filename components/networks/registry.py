@@ -14,6 +14,7 @@ from components.networks.classifier import Classifier
 from components.networks.dcgan import DCGANDecoder, DCGANEncoder
 from components.networks.energy_conv import ConvEnergy, StridedEnergy
 from components.networks.energy_residual import ResidualEnergy
+from components.networks.infogan import InfoGANDecoder, InfoGANEncoder
 from components.networks.mlp import FullyConnectedEnergy, mlp
 
 KINDS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
@@ -23,6 +24,8 @@ KINDS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
         "dcgan-decoder": DCGANDecoder,
         "dcgan-encoder": DCGANEncoder,
         "fully-connected-energy": FullyConnectedEnergy,
+        "infogan-decoder": InfoGANDecoder,
+        "infogan-encoder": InfoGANEncoder,
         "mlp": mlp,
         "residual-energy": ResidualEnergy,
         "strided-energy": StridedEnergy,

@@ -45,6 +45,29 @@ def curves(rows: Rows, names: Sequence[str], title: str, mark: int | None = None
     return figure
 
 
+def side_by_side(trainings: Mapping[str, Rows], name: str, title: str) -> Figure:
+    """One figure of several trainings over their steps, in one panel (Figures 3.6 and 3.7).
+
+    Args:
+        trainings: label → logged rows, some of which have the figure.
+        name: the figure.
+        title: of the panel; say the unit.
+
+    Returns:
+        A figure of one panel, scaled as in `curves`.
+    """
+    figure, (panel,) = look.panels(1, 1, 1.5 * PANEL_WIDTH, 1.4 * PANEL_HEIGHT)
+    window: list[float] = []
+    for position, (shown, rows) in enumerate(trainings.items()):
+        step, value = _series(rows, name)
+        if len(value):
+            _line(panel, step, value, name, shown, look.colour_of(shown, position))
+            window += _window(value, keep_all=name.startswith(VALIDATION))
+    _finish(panel, title, window)
+    look.legend(panel)
+    return figure
+
+
 def training_overview(training: Rows, validation: Rows, mark: int | None = None) -> Figure:
     """All figures of a training, those of a kind in one panel (Figure 5.9).
 
@@ -84,23 +107,33 @@ def _spoken(name: str) -> str:
 
 
 def _draw(panel: Axes, rows: Rows, names: Sequence[str], title: str, mark: int | None) -> None:
-    look.title(panel, title)
-    look.label(panel, "step")
-    panel.grid(axis="y", color=look.LINE, linewidth=0.5)
     window: list[float] = []
     for position, name in enumerate(names):
-        points = np.array([(row[STEP], row[name]) for row in rows if name in row]).reshape(-1, 2)
-        step, value = points[np.isfinite(points[:, 1])].T
+        step, value = _series(rows, name)
         if len(value):
             shown = _spoken(name) if len(names) > 1 else "_alone"
             _line(panel, step, value, name, shown, look.colour_of(name, position))
             window += _window(value, keep_all=name.startswith(VALIDATION))
-    if window:
-        _scale(panel, min(window), max(window))
+    _finish(panel, title, window)
     if mark is not None:
         panel.axvline(mark, color=look.INK, linewidth=0.9, linestyle=(0, (3, 2)), label="kept")
     if len(names) > 1 or mark is not None:
         look.legend(panel)
+
+
+def _series(rows: Rows, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Steps and values of a figure where it was logged and is finite."""
+    points = np.array([(row[STEP], row[name]) for row in rows if name in row]).reshape(-1, 2)
+    step, value = points[np.isfinite(points[:, 1])].T
+    return step, value
+
+
+def _finish(panel: Axes, title: str, window: list[float]) -> None:
+    look.title(panel, title)
+    look.label(panel, "step")
+    panel.grid(axis="y", color=look.LINE, linewidth=0.5)
+    if window:
+        _scale(panel, min(window), max(window))
 
 
 def _line(

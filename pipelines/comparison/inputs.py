@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from components.datasets.shards import read_split
 from components.errors import UserError
+from pipelines.comparison.files import (
+    Array,
+    Figures,
+    read_array,
+    read_arrays,
+    read_json,
+    read_pictures,
+    read_rows,
+)
 from pipelines.runtime.settings import Comparison, Evaluate, Params, entry
-
-Figures = Mapping[str, Any]
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,9 @@ def read_pair(name: str, comparison: Comparison, params: Params) -> Pair:
         base=read_model(comparison.base, params),
         composition=read_model(comparison.composition, params),
         judging=judging,
-        judge=_json(Path("metrics/features") / f"{judging.data}.json", f"features@{judging.data}"),
+        judge=read_json(
+            Path("metrics/features") / f"{judging.data}.json", f"features@{judging.data}"
+        ),
         paper=comparison.paper,
         real=read_split(Path("data/shards") / judging.data, "test").x.numpy(),
     )
@@ -123,8 +125,8 @@ def read_model(name: str, params: Params) -> Model:
     curves, samples = Path("plots") / stage / name, Path("samples") / name
     plots, numbers = Path("plots/evaluate") / name, Path("judged") / name
     judging = entry(params.evaluate, "evaluate", name)
-    training = _json(Path("metrics") / stage / f"{name}.json", trained)
-    sampling = _json(samples / "sampling.json", sampled)
+    training = read_json(Path("metrics") / stage / f"{name}.json", trained)
+    sampling = read_json(samples / "sampling.json", sampled)
     return Model(
         name=name,
         stage=stage,
@@ -133,17 +135,17 @@ def read_model(name: str, params: Params) -> Model:
             section: entry(getattr(params, section), section, name).model_dump(mode="json")
             for section in (stage, "sample", "evaluate")
         },
-        figures=_json(Path("metrics/evaluate") / f"{name}.json", judged),
+        figures=read_json(Path("metrics/evaluate") / f"{name}.json", judged),
         training=training,
         sampling=sampling,
         curves=(
-            _rows(curves / "training.csv", trained),
-            _rows(curves / "validation.csv", trained),
+            read_rows(curves / "training.csv", trained),
+            read_rows(curves / "validation.csv", trained),
         ),
-        items=_array(samples / "draw-0.npy", sampled),
+        items=read_array(samples / "draw-0.npy", sampled),
         chain=_chain(samples, sampling.get("chain_steps") or [], sampled),
-        pictures=_pictures(plots, judged),
-        densities=_arrays(numbers / "density.npz", judged) if judging.kind == "points" else {},
+        pictures=read_pictures(plots, judged),
+        densities=read_arrays(numbers / "density.npz", judged) if judging.kind == "points" else {},
     )
 
 
@@ -178,65 +180,5 @@ def _kept_step(training: Figures, target: str) -> int:
         ) from None
 
 
-def _missing(path: Path, target: str) -> UserError:
-    return UserError(f"the comparison needs {path}, which is not there: run dvc repro {target}")
-
-
-def _broken(path: Path, target: str, why: object) -> UserError:
-    return UserError(f"{path} cannot be read ({why}): delete it and run dvc repro {target}")
-
-
-def _json(path: Path, target: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise _missing(path, target) from None
-    except ValueError as error:
-        raise _broken(path, target, error) from None
-    if not isinstance(content, dict):
-        raise _broken(path, target, "not a JSON object")
-    return content
-
-
-def _rows(path: Path, target: str) -> list[dict[str, float]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [
-                {key: float(value) for key, value in row.items() if value}
-                for row in csv.DictReader(file)
-            ]
-    except FileNotFoundError:
-        raise _missing(path, target) from None
-    except (ValueError, TypeError) as error:
-        raise _broken(path, target, error) from None
-
-
-def _array(path: Path, target: str) -> Array:
-    try:
-        array: Array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise _missing(path, target) from None
-    except (ValueError, EOFError) as error:
-        raise _broken(path, target, error) from None
-    return array
-
-
-def _arrays(path: Path, target: str) -> dict[str, Array]:
-    try:
-        # Of a file that is no archive, NumPy would leave its own handle open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except FileNotFoundError:
-        raise _missing(path, target) from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise _broken(path, target, error) from None
-
-
 def _chain(folder: Path, steps: list[int], target: str) -> Chain | None:
-    return Chain(_array(folder / "chain.npy", target), steps) if steps else None
-
-
-def _pictures(folder: Path, target: str) -> dict[str, bytes]:
-    if not folder.is_dir():
-        raise _missing(folder, target)
-    return {path.stem: path.read_bytes() for path in sorted(folder.glob("*.png"))}
+    return Chain(read_array(folder / "chain.npy", target), steps) if steps else None

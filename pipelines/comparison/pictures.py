@@ -14,7 +14,8 @@ from components.plots.curves import training_overview
 from components.plots.densities import density_panels, scatter_panels
 from components.plots.grids import Pixels, image_grid, png_bytes
 from components.plots.histograms import bars
-from pipelines.comparison.inputs import Array, Chain, Model, Pair
+from pipelines.comparison.files import Array
+from pipelines.comparison.inputs import Chain, Model, Pair
 from pipelines.comparison.measures import measure_of
 
 COLUMNS, ROWS = 10, 10

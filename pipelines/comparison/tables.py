@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from components.errors import UserError
-from pipelines.comparison.inputs import Figures, Model, Pair
+from pipelines.comparison.files import Figures
+from pipelines.comparison.inputs import Model, Pair
 from pipelines.comparison.measures import Measure, headline_keys, measure_of, signed
 
 Verdict = Literal["better", "worse", "within noise", "the same", ""]

@@ -12,19 +12,14 @@ from torch import Tensor, nn
 from components.datasets.shards import read_split
 from components.images import as_rgb, quantise, resize, to_unit
 from components.learners.learner import as_model_input
-from components.metrics.extractors import Classifier, extract_features
-from components.metrics.fidelity import MANIFOLD_COUNT, judge_fidelity
 from components.metrics.ood import ood_scores, probes
-from components.models.export import load_model
 from components.models.vae import VAE
 from components.models.vaebm import VAEBM
 from components.plots.grids import image_grid, save_png
 from components.plots.histograms import score_histogram
-from pipelines.judging.references import load_extractors, read_reference
-from pipelines.runtime.progress import ProgressDisplay
+from pipelines.judging.distances import SEED, judge_distances, read_draws
 from pipelines.runtime.settings import ImageEvaluate, ImageFeatures
 
-SEED = 0
 ROWS = 500
 SHOWN, COLUMNS = 100, 10
 
@@ -51,8 +46,8 @@ def judge_images(
         Flat figures.
     """
     device = next(model.parameters()).device
-    draws = [torch.from_numpy(np.load(file)) for file in sorted(samples.glob("draw-*.npy"))]
-    figures = _distances(draws, settings.data, features, device)
+    draws = read_draws(samples)
+    figures = judge_distances(draws, settings.data, features, device)
     scores = _log_densities(model, settings, device)
     figures |= _detection(scores, model, settings)
     arrays: dict[str, Any] = {name: score.numpy() for name, score in scores.items()}
@@ -62,32 +57,6 @@ def judge_images(
     others = {name: score.numpy() for name, score in scores.items() if name != "train"}
     score_histogram(others, "log p(x) + constant, nats").savefig(folder / "ood.png")
     save_png(image_grid(draws[0][:SHOWN], COLUMNS), folder / "samples.png")
-    return figures
-
-
-def _distances(
-    draws: list[Tensor], data: str, settings: ImageFeatures, device: torch.device
-) -> dict[str, Any]:
-    """Distances of each extractor, features computed once for each draw."""
-    folder = Path("models/features") / data
-    own = cast(Classifier, load_model(folder, device)) if settings.classifier else None
-    extractors = load_extractors(settings, own, device)
-    display, done = ProgressDisplay("features", "draws"), 0
-    count = len(draws[0])
-    figures: dict[str, Any] = {
-        "count": count,
-        "draws": len(draws),
-        "manifold_count": min(count, MANIFOLD_COUNT),
-    }
-    for name, extractor in extractors.items():
-        found = []
-        for draw in draws:
-            found.append(extract_features(draw, extractor, ROWS))
-            done += 1
-            display.show(done, len(draws) * len(extractors), name)
-        real, train = (read_reference(folder, name, split) for split in ("test", "train"))
-        figures |= judge_fidelity(name, found, real, SEED, train).flat()
-    display.close()
     return figures
 
 

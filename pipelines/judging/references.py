@@ -10,11 +10,14 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from components.errors import UserError
 from components.metrics.extractors import Classifier, Features, load_extractor
-from pipelines.runtime.settings import ImageFeatures
+from pipelines.runtime.settings import ImageFeatures, LatentEvaluate
+
+Extracting = ImageFeatures | LatentEvaluate
+"""Settings that name extractors."""
 
 
 def load_extractors(
-    settings: ImageFeatures, classifier: Classifier | None, device: torch.device
+    settings: Extracting, classifier: Classifier | None, device: torch.device
 ) -> dict[str, FeatureExtractorBase]:
     """The extractors that the settings name, ready to use."""
     path = Path(settings.inception_weights) if settings.inception_weights else None

@@ -7,15 +7,17 @@ from typing import Any
 
 from components.datasets.loading import Batches, open_batches
 from components.learners.computing import Computing
-from components.learners.optimisation import Schedule
+from components.learners.optimisation import Halving, Schedule
 from components.samplers.langevin import LangevinSettings
 from pipelines.runtime.launch import Place
-from pipelines.runtime.settings import Langevin, Optimiser, Plan
+from pipelines.runtime.settings import HalvingDecay, Langevin, Optimiser, Plan
 
 
 def schedule_of(optimiser: Optimiser, steps: int) -> Schedule:
     """The learning rate over a training of so many steps."""
-    return Schedule(optimiser.learning_rate, optimiser.warmup_steps, optimiser.decay, steps)
+    chosen = optimiser.decay
+    decay = Halving(chosen.every) if isinstance(chosen, HalvingDecay) else chosen
+    return Schedule(optimiser.learning_rate, optimiser.warmup_steps, decay, steps)
 
 
 def updater_arguments(optimiser: Optimiser) -> dict[str, Any]:

@@ -20,6 +20,7 @@ TRAINING_CODE = (
     "components/samplers",
     "pipelines/judging",
     "pipelines/runtime",
+    "pipelines/training",
 )
 MANIFEST = "manifest.json"
 """Lists the SHA-256 of a data set's shards: they need not be read again."""

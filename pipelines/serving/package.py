@@ -33,7 +33,7 @@ from pipelines.runtime.tracking import Row
 REQUIRED = ("mlflow", "numpy", "pandas", "safetensors", "torch")
 """What the predictor and `components.models` import; MLflow's own search takes a minute."""
 EXAMPLE = {"count": [4], "seed": [0]}
-GENERATIVE = ("vae", "vaebm")
+GENERATIVE = ("vae", "vaebm", "latent")
 CHAIN_PARAMS = {
     "steps": DataType.long,
     "step_size": DataType.double,
@@ -55,7 +55,7 @@ def log_model(row: Row, exported: Path, chain: LangevinSettings | None) -> None:
     Raises:
         UserError: the disk of the temporary folder is full.
     """
-    if read_story(exported)["model"]["kind"] not in GENERATIVE:
+    if not _draws(read_story(exported)["model"]):
         row.artifacts(exported, UNDER)
         return
     with TemporaryDirectory() as folder, trouble_said(Path(folder), Path(folder)):
@@ -90,7 +90,7 @@ def signature(model: Description, chain: Mapping[str, Any]) -> ModelSignature:
     """What `predict` takes and gives; the outputs are those of drawing.
 
     Args:
-        model: description of a VAE or of a VAEBM.
+        model: description of a VAE, of a VAEBM or of a latent model.
         chain: its chain's settings; none for a base.
     """
     shape = model["base"]["shape"] if "base" in model else model["shape"]
@@ -111,3 +111,10 @@ def signature(model: Description, chain: Mapping[str, Any]) -> ModelSignature:
     ]
     outputs = Schema([TensorSpec(kind, (-1, *shape))])
     return ModelSignature(inputs, outputs, ParamSchema(params))
+
+
+def _draws(model: Description) -> bool:
+    """Whether a model can be sampled: an auto-encoder without a prior cannot."""
+    if model["kind"] == "latent" and model["prior"]["kind"] == "none":
+        return False
+    return model["kind"] in GENERATIVE

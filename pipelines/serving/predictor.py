@@ -20,6 +20,7 @@ from torch import Tensor
 from components.errors import UserError
 from components.images import quantise, to_unit
 from components.models.export import load_model
+from components.models.latent_model import LatentModel
 from components.models.vae import VAE
 from components.models.vaebm import VAEBM
 from components.samplers.langevin import LangevinSettings
@@ -29,13 +30,13 @@ Items = np.ndarray[Any, np.dtype[Any]]
 
 
 class Predictor(PythonModel):
-    """A VAE or a VAEBM behind MLflow's `predict`."""
+    """A VAE, a VAEBM or a latent model behind MLflow's `predict`."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Rebuild the exported model, on a GPU if there is one."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = load_model(Path(context.artifacts["exported"]), self.device)
-        assert isinstance(model, VAE | VAEBM)
+        assert isinstance(model, VAE | VAEBM | LatentModel)
         self.model = model
         self.shape = (model.base if isinstance(model, VAEBM) else model).shape
         self.chain: dict[str, Any] = context.model_config["chain"]
@@ -62,7 +63,8 @@ class Predictor(PythonModel):
             constant -log Z.
 
         Raises:
-            UserError: neither ``count`` nor ``items``, or items of another shape or kind.
+            UserError: neither ``count`` nor ``items``, items of another shape or kind, or scores
+                of a latent model, which has none.
         """
         chosen = params or {}
         if "items" in model_input:
@@ -94,6 +96,10 @@ class Predictor(PythonModel):
 
     @torch.no_grad()
     def _scores(self, items: Tensor, chosen: dict[str, Any]) -> Items:
+        if isinstance(self.model, LatentModel):
+            raise UserError(
+                "this model has no bound of log p(x): it draws items, give a column `count`"
+            )
         generator = torch.Generator(self.device).manual_seed(chosen["bound_seed"])
         parts = [
             self.model.log_prob_bound(part.to(self.device), chosen["bound_samples"], generator)

@@ -12,21 +12,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from components.datasets.loading import split_validation
-from components.datasets.shards import read_split
-from components.images import quantise
 from components.learners.tilting import TiltingLearner, TiltingSettings
-from components.metrics.extractors import CLASSIFIER, Classifier, extract_features, load_extractor
-from components.metrics.fidelity import frechet_distance
-from components.metrics.likelihood import energy_distance
 from components.models.build import seeded
 from components.models.export import load_model, read_story
 from components.models.vae import VAE
 from components.models.vaebm import VAEBM
 from components.samplers.replay_buffer import ReplayBuffer
-from pipelines.judging.references import read_reference
 from pipelines.runtime.builders import (
     computing_of,
     langevin_of,
@@ -38,12 +31,11 @@ from pipelines.runtime.cli import run_stage
 from pipelines.runtime.launch import Place
 from pipelines.runtime.loop import stream_seed
 from pipelines.runtime.pictures import picture_of
-from pipelines.runtime.settings import Params, VAEBMCompose, entry
+from pipelines.runtime.settings import LatentCompose, Params, VAEBMCompose, entry
 from pipelines.runtime.stage import Training, train_and_export
 from pipelines.runtime.task import Task, Validation
-
-ROWS = 500
-SHOWN = 64
+from pipelines.training import latent_prior
+from pipelines.training.selection import ROWS, SHOWN, measure_of, samples_wanted
 
 
 def main(name: str, params: Params) -> None:
@@ -58,6 +50,8 @@ def training_of(name: str, params: Params) -> Training:
         UserError: no such entry, or no exported base.
     """
     settings = entry(params.compose, "compose", name)
+    if isinstance(settings, LatentCompose):
+        return latent_prior.training_of(name, settings)
     base = Path("models") / settings.base
     return Training(
         stage="compose",
@@ -89,6 +83,8 @@ def training_of(name: str, params: Params) -> Training:
 
 def build(description: dict[str, Any], place: Place) -> Task:
     """Make a worker's part of the training (see `pipelines.runtime.launch`)."""
+    if description["settings"]["kind"] == "latent-prior":
+        return latent_prior.build(description, place)
     settings = VAEBMCompose.model_validate(description["settings"])
     shards, plan = Path(description["shards"]), settings.plan
     model = cast(VAEBM, seeded(description["model"], settings.seed))
@@ -136,8 +132,8 @@ def _validation(
 ) -> Callable[[nn.Module, int], Validation]:
     """Draw a few samples by the training's chain and measure how far they are from data."""
     select, chain = settings.select, langevin_of(settings.langevin)
-    measure = _distance(settings, description, place)
-    count = SHOWN if select.kind == "last" else select.count
+    measure = measure_of(select, settings.plan, description, place.device)
+    count = samples_wanted(select)
 
     def validate(model: nn.Module, step: int) -> Validation:
         generator = torch.Generator(place.device).manual_seed(settings.seed)
@@ -149,33 +145,6 @@ def _validation(
         return Validation(metrics, score, picture_of(items[:SHOWN]))
 
     return validate
-
-
-def _distance(
-    settings: VAEBMCompose, description: dict[str, Any], place: Place
-) -> Callable[[Tensor], dict[str, float]]:
-    features = Path(description["features"])
-    select = settings.select
-    match select.kind:
-        case "last":
-            return lambda items: {}
-        case "frechet":
-            judge = select.extractor
-            own = cast(Classifier, load_model(features)) if judge == CLASSIFIER else None
-            extractor = load_extractor(judge, classifier=own, device=place.device)
-            real = read_reference(features, judge, "train").features
-
-            def frechet(items: Tensor) -> dict[str, float]:
-                found = extract_features(quantise(items), extractor, ROWS).features
-                return {f"validation_frechet_{judge}": frechet_distance(found, real)}
-
-            return frechet
-        case "energy-distance":
-            train = read_split(Path(description["shards"]), "train")
-            held_out = split_validation(train, settings.plan.validation_count)[1].x
-            return lambda items: {
-                "validation_energy_distance": energy_distance(items.cpu(), held_out)
-            }
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Judge a model: evaluate.NAME of the settings.
 
 Points: likelihood against the truth, modes, pictures of the densities. Images: distances of the
-samples from the test images, detection of what is not data. Writes metrics/evaluate/NAME.json,
-pictures to plots/evaluate/NAME and the arrays behind them to judged/NAME; the figures go to the
-model's row in MLflow too.
+samples from the test images, detection of what is not data, or, for a model with a law of its
+latents, reconstructions and latents. Writes metrics/evaluate/NAME.json, pictures to
+plots/evaluate/NAME and the arrays behind them to judged/NAME; the figures go to the model's row in
+MLflow too.
 """
 
 from __future__ import annotations
@@ -32,11 +33,15 @@ def main(name: str, params: Params) -> None:
     # Before the work: a tracking server that is away shall be said at once.
     tracker = Tracker(params.runtime, Path.cwd())
     with whole_folder(plots) as folder, whole_folder(Path("judged") / name) as numbers:
-        # Only one of them is needed, and the other takes seconds to import.
+        # Only one of them is needed, and others take seconds to import.
         if settings.kind == "points":
             from pipelines.judging.points import judge_points
 
             figures = judge_points(model, settings, samples, folder, numbers)
+        elif settings.kind == "latent-images":
+            from pipelines.judging.latent import judge_latent
+
+            figures = judge_latent(model, settings, samples, folder, numbers)
         else:
             from pipelines.judging.images import judge_images
 

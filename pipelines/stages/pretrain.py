@@ -28,9 +28,10 @@ from pipelines.runtime.cli import run_stage
 from pipelines.runtime.launch import Place
 from pipelines.runtime.loop import stream_seed
 from pipelines.runtime.pictures import picture_of
-from pipelines.runtime.settings import Params, VAEPretrain, entry
+from pipelines.runtime.settings import LatentPretrain, Params, VAEPretrain, entry
 from pipelines.runtime.stage import Training, train_and_export
 from pipelines.runtime.task import Task, Validation
+from pipelines.training import latent
 
 VALIDATION_ROWS = 1000
 SHOWN = 64
@@ -38,9 +39,20 @@ SHOWN = 64
 
 def main(name: str, params: Params) -> None:
     """Run the stage for one entry."""
+    train_and_export(training_of(name, params), params)
+
+
+def training_of(name: str, params: Params) -> Training:
+    """An entry's training, resolved.
+
+    Raises:
+        UserError: no such entry, or no shards.
+    """
     settings = entry(params.pretrain, "pretrain", name)
+    if isinstance(settings, LatentPretrain):
+        return latent.training_of(name, settings)
     shards = Path("data/shards") / settings.data
-    training = Training(
+    return Training(
         stage="pretrain",
         name=name,
         settings=settings,
@@ -51,7 +63,6 @@ def main(name: str, params: Params) -> None:
         target=Path("models") / name,
         tags={"dataset": settings.data, "family": "base", "kind": settings.kind},
     )
-    train_and_export(training, params)
 
 
 def describe(settings: VAEPretrain, manifest: Manifest) -> Description:
@@ -67,6 +78,8 @@ def describe(settings: VAEPretrain, manifest: Manifest) -> Description:
 
 def build(description: dict[str, Any], place: Place) -> Task:
     """Make a worker's part of the training (see `pipelines.runtime.launch`)."""
+    if description["settings"]["kind"] == "latent":
+        return latent.build(description, place)
     settings = VAEPretrain.model_validate(description["settings"])
     shards, plan = Path(description["shards"]), settings.plan
     learner = ELBOLearner(

@@ -21,6 +21,7 @@ from components.errors import DivergedError, UserError
 from components.files import whole_folder
 from components.images import quantise
 from components.models.export import load_model, read_story, weights_digest
+from components.models.latent_model import LatentModel
 from components.models.vae import VAE
 from components.models.vaebm import VAEBM
 from pipelines.runtime.builders import langevin_of
@@ -125,7 +126,7 @@ def draw_items(
             if samples.acceptance is not None:
                 rates.append(samples.acceptance.mean().item())
         else:
-            parts.append(stored(cast(VAE, model).sample(count, generator)))
+            parts.append(stored(cast(VAE | LatentModel, model).sample(count, generator)))
         done += count
         if display is not None:
             display.show(done, settings.draws * settings.count)

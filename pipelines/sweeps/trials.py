@@ -27,7 +27,7 @@ from pipelines.runtime.launch import Place, plain, work
 from pipelines.runtime.loop import Outcome
 from pipelines.runtime.pictures import picture_of
 from pipelines.runtime.progress import SilentReporter
-from pipelines.runtime.settings import Compose, Params, Pretrain, Sweep, entry
+from pipelines.runtime.settings import Compose, Params, Pretrain, Sweep, VAEBMCompose, entry
 from pipelines.runtime.settings.base import one_line
 from pipelines.runtime.settings.paths import Content, replaced
 from pipelines.runtime.stage import job_of
@@ -103,13 +103,12 @@ def training_trial(values: dict[str, Any], subject: Subject) -> None:
     """
     params, sweep, device = _begin(values, subject)
     # The judge chooses the kept checkpoint too, so that the figure is that of an exported model.
-    settings = entry(params.compose, "compose", sweep.model).model_copy(
-        update={"select": sweep.judge}
-    )
+    trained = entry(params.compose, "compose", sweep.model)
+    settings = trained.model_copy(update={"select": sweep.judge})
     chosen = params.model_copy(update={"compose": {sweep.model: settings}})
     job = job_of(compose.training_of(sweep.model, chosen))
     store = FolderStore(Path(subject.storage) / job.run_name)
-    reporter = TuneReporter(held_out_key(sweep.judge), {NFE: settings.langevin.steps})
+    reporter = TuneReporter(held_out_key(sweep.judge), {NFE: _evaluations(settings)})
     place = Place.of(params.runtime, 0, 1, device)
     work(plain(job), place, store, reporter)
     final = store.load()
@@ -150,6 +149,11 @@ class TuneReporter(SilentReporter):
         seconds = time.monotonic() - self.began
         figures = {self.key: value, STEP: step, SECONDS: seconds, COMPLETE: complete}
         _report({**self.facts, **figures}, self.image)
+
+
+def _evaluations(settings: Compose) -> int:
+    """Network evaluations behind a sample of validation: a chain's steps, or the decoder's one."""
+    return settings.langevin.steps if isinstance(settings, VAEBMCompose) else 1
 
 
 def _begin(values: Mapping[str, Any], subject: Subject) -> tuple[Params, Sweep, torch.device]:

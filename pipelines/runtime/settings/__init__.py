@@ -5,28 +5,41 @@ that names the path, the value and what is allowed.
 """
 
 from pipelines.runtime.settings.base import Settings, entry
-from pipelines.runtime.settings.composing import (
-    Compose,
-    EnergyDistanceSelect,
-    FrechetSelect,
-    Langevin,
-    LastSelect,
-    Select,
-    VAEBMCompose,
-)
+from pipelines.runtime.settings.composing import Langevin, VAEBMCompose
 from pipelines.runtime.settings.judging import (
+    Claim,
     ClassifierTraining,
     Comparison,
+    Curve,
+    DistributionRecall,
     Evaluate,
     Features,
     ImageEvaluate,
     ImageFeatures,
+    Interpolation,
+    LatentEvaluate,
+    Neighbourhood,
     PointEvaluate,
     PointFeatures,
     Report,
     Sample,
+    Table,
+    TableRow,
 )
-from pipelines.runtime.settings.root import Params, load_params
+from pipelines.runtime.settings.latent import (
+    GANPenalty,
+    LatentCompose,
+    LatentPretrain,
+    MixturePrior,
+    PerceptualReconstruction,
+)
+from pipelines.runtime.settings.root import Compose, Params, Pretrain, load_params
+from pipelines.runtime.settings.selecting import (
+    EnergyDistanceSelect,
+    FrechetSelect,
+    LastSelect,
+    Select,
+)
 from pipelines.runtime.settings.sweeping import (
     ASHAScheduler,
     ChoiceSpace,
@@ -34,24 +47,42 @@ from pipelines.runtime.settings.sweeping import (
     Space,
     Sweep,
 )
-from pipelines.runtime.settings.training import Optimiser, Plan, Pretrain, Runtime, VAEPretrain
+from pipelines.runtime.settings.training import (
+    HalvingDecay,
+    Optimiser,
+    Plan,
+    Runtime,
+    VAEPretrain,
+)
 
 __all__ = [
     "ASHAScheduler",
     "ChoiceSpace",
+    "Claim",
     "ClassifierTraining",
     "Comparison",
     "Compose",
+    "Curve",
+    "DistributionRecall",
     "EnergyDistanceSelect",
     "Evaluate",
     "Features",
     "FrechetSelect",
+    "GANPenalty",
+    "HalvingDecay",
     "ImageEvaluate",
     "ImageFeatures",
+    "Interpolation",
     "Langevin",
     "LastSelect",
+    "LatentCompose",
+    "LatentEvaluate",
+    "LatentPretrain",
+    "MixturePrior",
+    "Neighbourhood",
     "Optimiser",
     "Params",
+    "PerceptualReconstruction",
     "Plan",
     "PointEvaluate",
     "PointFeatures",
@@ -64,6 +95,8 @@ __all__ = [
     "Settings",
     "Space",
     "Sweep",
+    "Table",
+    "TableRow",
     "VAEBMCompose",
     "VAEPretrain",
     "entry",

@@ -1,4 +1,4 @@
-"""Settings of compositions: energies, their negative phase, the choice of the kept checkpoint."""
+"""Settings of compositions: energies and their negative phase."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipelines.runtime.settings.base import Amount, Count, NonNegative, Positive, Settings, Share
+from pipelines.runtime.settings.selecting import Select
 from pipelines.runtime.settings.training import Optimiser, Plan
 
 Normalisation = Literal["none", "weight", "spectral"]
@@ -81,30 +82,6 @@ class ResidualEnergyNetwork(Settings):
     normalisation: Normalisation
 
 
-class LastSelect(Settings):
-    """Export the last stable weights."""
-
-    kind: Literal["last"]
-
-
-class FrechetSelect(Settings):
-    """Export the weights whose samples are nearest to the held-out images."""
-
-    kind: Literal["frechet"]
-    extractor: Literal["classifier", "imagenet"]  # one of the data set's features section
-    count: Count  # samples drawn at each validation
-
-
-class EnergyDistanceSelect(Settings):
-    """Export the weights whose samples are nearest to the held-out points."""
-
-    kind: Literal["energy-distance"]
-    count: Count  # samples drawn at each validation
-
-
-Select = Annotated[LastSelect | FrechetSelect | EnergyDistanceSelect, Field(discriminator="kind")]
-
-
 class VAEBMCompose(Settings):
     """An energy-based model on a frozen VAE (dissertation, 4.3.2)."""
 
@@ -129,6 +106,3 @@ class VAEBMCompose(Settings):
     optimiser: Optimiser
     plan: Plan
     select: Select
-
-
-Compose = VAEBMCompose

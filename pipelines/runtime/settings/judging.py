@@ -92,7 +92,41 @@ class ImageEvaluate(Settings):
     bound_samples: Count  # posterior samples of the base's bound (K)
 
 
-Evaluate = Annotated[PointEvaluate | ImageEvaluate, Field(discriminator="kind")]
+class DistributionRecall(Settings):
+    """Precision and recall of distributions (Sajjadi et al., https://arxiv.org/abs/1806.00035)."""
+
+    clusters: Count  # of one k-means; 20 in the paper
+    runs: Count  # clusterings that are averaged; 10 in the paper
+
+
+class Neighbourhood(Settings):
+    """Samples beside their nearest training images (Figure 3.4)."""
+
+    samples: Count
+    nearest: Count  # training images of each; 5 in the figure
+
+
+class Interpolation(Settings):
+    """Straight lines between two noises (Figure 3.3)."""
+
+    lines: Count
+    points: Annotated[int, Field(ge=2)]  # images of a line, both ends included
+
+
+class LatentEvaluate(Settings):
+    """An auto-encoder with a law of its latents: samples, reconstructions, latents (chapter 3)."""
+
+    kind: Literal["latent-images"]
+    data: str
+    extractors: Annotated[list[Extractor], Field(min_length=1)]  # of the data set's features
+    inception_weights: str | None  # path; null: torch-fidelity's own download
+    precision_recall: DistributionRecall
+    latent_count: Count  # test images that are encoded, at the most
+    neighbours: Neighbourhood
+    interpolations: Interpolation
+
+
+Evaluate = Annotated[PointEvaluate | ImageEvaluate | LatentEvaluate, Field(discriminator="kind")]
 
 
 class Average(Settings):
@@ -116,3 +150,49 @@ class Report(Settings):
     """A page, report/NAME.html."""
 
     title: str
+
+
+class TableRow(Settings):
+    """A model of a table."""
+
+    model: str
+    label: str  # for the reader
+    paper_fid: Positive | None  # the dissertation's; null: it has none
+
+
+class Claim(Settings):
+    """Something that the dissertation says of the order of models."""
+
+    says: str
+    falling: Annotated[list[str], Field(min_length=2)]  # models, from the greatest distance down
+    towards: str | None  # model: it is the gap to its distance that falls; null: the distance
+
+
+class Curve(Settings):
+    """A logged figure of several trainings in one panel (Figures 3.6 and 3.7)."""
+
+    title: str
+    column: str  # of plots/STAGE/MODEL/training.csv or validation.csv
+    models: Annotated[list[str], Field(min_length=1)]
+
+
+class Table(Settings):
+    """Models of one data set side by side (Tables 3.1, 3.3 and 3.5): a page of its own."""
+
+    title: str
+    data: str
+    workflow: str  # dvc.yaml whose stages make the models
+    extractor: Extractor  # whose Fréchet distance ranks the models
+    rows: Annotated[list[TableRow], Field(min_length=2)]
+    claims: dict[str, Claim]
+    curves: list[Curve]
+
+    @model_validator(mode="after")
+    def _models_are_rows(self) -> Table:
+        rows = {row.model for row in self.rows}
+        named = {name for claim in self.claims.values() for name in claim.falling}
+        named |= {claim.towards for claim in self.claims.values() if claim.towards is not None}
+        named |= {name for curve in self.curves for name in curve.models}
+        if unknown := sorted(named - rows):
+            raise ValueError(f"claims and curves of models in rows; not there: {unknown[0]}")
+        return self

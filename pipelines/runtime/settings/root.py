@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, ValidationError
 
 from components.errors import UserError
 from pipelines.runtime.settings.base import Count, Settings, one_line
-from pipelines.runtime.settings.composing import Compose
+from pipelines.runtime.settings.composing import VAEBMCompose
 from pipelines.runtime.settings.judging import (
     Average,
     Comparison,
@@ -19,10 +19,15 @@ from pipelines.runtime.settings.judging import (
     Features,
     Report,
     Sample,
+    Table,
 )
+from pipelines.runtime.settings.latent import LatentCompose, LatentPretrain
 from pipelines.runtime.settings.paths import replaced
 from pipelines.runtime.settings.sweeping import Sweep
-from pipelines.runtime.settings.training import Pretrain, Runtime
+from pipelines.runtime.settings.training import Runtime, VAEPretrain
+
+Pretrain = Annotated[VAEPretrain | LatentPretrain, Field(discriminator="kind")]
+Compose = Annotated[VAEBMCompose | LatentCompose, Field(discriminator="kind")]
 
 
 class Fetch(Settings):
@@ -47,6 +52,7 @@ class Params(Settings):
     sample: dict[str, Sample] = Field(default_factory=dict)
     evaluate: dict[str, Evaluate] = Field(default_factory=dict)
     average: dict[str, Average] = Field(default_factory=dict)
+    tabulate: dict[str, Table] = Field(default_factory=dict)
     compare: dict[str, Comparison] = Field(default_factory=dict)
     report: dict[str, Report] = Field(default_factory=dict)
     sweeps: dict[str, Sweep] = Field(default_factory=dict)

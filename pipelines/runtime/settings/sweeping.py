@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pipelines.runtime.settings.base import Amount, Count, NonNegative, Positive, Settings
-from pipelines.runtime.settings.composing import EnergyDistanceSelect, FrechetSelect
+from pipelines.runtime.settings.selecting import EnergyDistanceSelect, FrechetSelect
 
 Value = bool | int | float | str | list[int] | list[float] | None
 

@@ -55,6 +55,13 @@ class Runtime(Settings):
         return self
 
 
+class HalvingDecay(Settings):
+    """Learning rate in stairs."""
+
+    kind: Literal["halving"]
+    every: Count  # steps; then the learning rate is halved
+
+
 class Optimiser(Settings):
     """Adam and its schedule."""
 
@@ -62,7 +69,7 @@ class Optimiser(Settings):
     betas: tuple[Share, Share]
     weight_decay: NonNegative
     warmup_steps: Amount  # linear, from 0
-    decay: Literal["constant", "cosine", "linear"]  # from warmup_steps to the last step
+    decay: Literal["constant", "cosine", "linear"] | HalvingDecay  # from warmup_steps to the end
     clip_deviations: Positive | None  # clip gradients at this many Adam standard deviations
     ema: Share  # decay of the averaged weights per step; 0: no average
 
@@ -117,6 +124,3 @@ class VAEPretrain(Settings):
         if self.network.kind == "mlp" and self.likelihood != "gaussian":
             raise ValueError("likelihood gaussian: points (network kind mlp) are not in [0, 1]")
         return self
-
-
-Pretrain = VAEPretrain

@@ -124,7 +124,9 @@ def refused(action) -> str:
 
 
 def test_unknown_kinds_are_refused_by_name():
-    assert "'gan'; known: vae, vaebm, classifier" in refused(lambda: build_model({"kind": "gan"}))
+    assert "'gan'; known: vae, vaebm, classifier, latent" in refused(
+        lambda: build_model({"kind": "gan"})
+    )
     on_itself = {**DESCRIPTIONS["vaebm of points"], "base": DESCRIPTIONS["vaebm of points"]}
     assert "base of kind vae, not 'vaebm'" in refused(lambda: build_model(on_itself))
     network = {**IMAGES["network"], "colour": "red"}

@@ -19,6 +19,8 @@ SETTINGS = {
     "dcgan-decoder": ({"channels": 1, "size": 16, "width": 4, "latent": 5}, POINTS),
     "dcgan-encoder": ({"channels": 1, "size": 16, "width": 4, "latent": 5}, IMAGES),
     "fully-connected-energy": ({"dim": 5, "hidden": [8], "normalisation": "spectral"}, POINTS),
+    "infogan-decoder": ({"channels": 1, "size": 16, "latent": 5, "width": 4, "hidden": 8}, POINTS),
+    "infogan-encoder": ({"channels": 1, "size": 16, "latent": 5, "width": 4, "hidden": 8}, IMAGES),
     "mlp": ({"in_features": 5, "hidden": [8], "out_features": 2, "nonlinearity": "tanh"}, POINTS),
     "residual-energy": ({"channels": 1, "layout": ["conv 8", "down 16"]}, IMAGES),
     "strided-energy": ({"channels": 1, "size": 16, "filters": [4, 8]}, IMAGES),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.plots.curves import curves, training_overview
+from components.plots.curves import curves, side_by_side, training_overview
 
 
 def rows(count: int, **figures: float) -> list[dict[str, float]]:
@@ -50,3 +50,15 @@ def test_figures_of_a_kind_share_a_panel() -> None:
     titles = [axes.get_title("left") for axes in figure.axes]
     assert titles == ["elbo", "kl", "energy"]
     assert [len(axes.lines) for axes in figure.axes] == [2, 1, 2]
+
+
+def test_trainings_are_beside_each_other_under_their_labels() -> None:
+    trainings = {"one": rows(5, nll=1.0), "two": rows(3, nll=2.0, kl=9.0), "none": rows(2, kl=1.0)}
+    (panel,) = side_by_side(trainings, "nll", "NLL, nats").axes
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in panel.lines}
+    assert drawn == {
+        "one": [[10.0 * i, 1.0] for i in range(5)],
+        "two": [[10.0 * i, 2.0] for i in range(3)],
+    }
+    assert panel.get_title("left") == "NLL, nats"
+    assert [text.get_text() for text in panel.get_legend().get_texts()] == ["one", "two"]

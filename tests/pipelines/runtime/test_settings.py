@@ -87,7 +87,11 @@ def test_the_repositorys_settings_are_right() -> None:
             "perhaps",
             "metropolis: 'perhaps' is not allowed; it should be a valid boolean",
         ),
-        ("pretrain.vae-toy.kind", "glow", "pretrain.vae-toy.kind"),
+        (
+            "pretrain.vae-toy.kind",
+            "glow",
+            "pretrain.vae-toy: kind 'glow' is unknown; allowed: 'vae', 'latent'",
+        ),
         (
             "pretrain.vae-toy.network.kind",
             "unet",

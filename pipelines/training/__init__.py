@@ -1,0 +1,1 @@
+"""Trainings of the families that have several kinds of model: from settings to a task."""
