@@ -19,8 +19,11 @@ from pipelines.cluster.lock_order import orderly_locks
 from pipelines.cluster.plan import read_plan
 from pipelines.runtime.cli import quieten_libraries
 from pipelines.runtime.guard import end_on_sigterm
-from pipelines.runtime.launch import RAY_ENVIRONMENT, attach
+from pipelines.runtime.ray_session import RAY_ENVIRONMENT, attach
 from pipelines.runtime.settings import Runtime, load_params
+
+STARTING = "16"
+"""Processes that Ray may start at a time: with its two on two cores it warns at each training."""
 
 
 def main() -> None:
@@ -78,7 +81,8 @@ def repro(root: Path, targets: list[str], at_once: int, spread: bool) -> Ended:
     """
     plan = read_plan(root, targets)
     runtime = load_params(root / "params.yaml").runtime
-    os.environ.update({k: v for k, v in RAY_ENVIRONMENT.items() if k not in os.environ})
+    own = RAY_ENVIRONMENT | {"RAY_worker_maximum_startup_concurrency": STARTING}
+    os.environ.update({k: v for k, v in own.items() if k not in os.environ})
     _open_tracking(runtime, root)
     attach(runtime)
     with orderly_locks(root, [stage.target for stage in plan]):

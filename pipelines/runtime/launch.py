@@ -7,7 +7,6 @@ from it, so that nothing but names and settings travels.
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import shutil
 import threading
@@ -26,25 +25,9 @@ from pipelines.runtime.checkpoints import FolderStore
 from pipelines.runtime.cli import quieten_libraries
 from pipelines.runtime.loop import train
 from pipelines.runtime.progress import Board, BoardReporter, Follower, Log, SilentReporter
+from pipelines.runtime.ray_session import RAY_ENVIRONMENT, attach, check_room, least_workers
 from pipelines.runtime.settings import Plan, Runtime
 from pipelines.runtime.task import CheckpointStore, Outcome, Reporter, State, Task
-
-# Most of these take seconds off the start of a training (README, "Start-up"). The timeout is how
-# long Ray waits for CPUs that it takes to be free, before it looks again what nodes there are.
-RAY_ENVIRONMENT = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_TRAIN_V2_ENABLED": "1",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # By default Ray's workers give way to every other process: a tenth slower on two cores.
-    "RAY_worker_niceness": "0",
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
 
 
 @dataclass(frozen=True)
@@ -191,7 +174,7 @@ def _on_ray(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[State,
     )
 
     attach(runtime)
-    _check_room(runtime)
+    check_room(runtime)
     # On the driver's own node: with any other, the board could be lost while the driver lives.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote()
@@ -219,7 +202,7 @@ def _on_ray(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[State,
         ),
     )
     ended: Future[None] = Future()
-    reader = BoardReader(board, _least(runtime) * runtime.threads, ended)
+    reader = BoardReader(board, least_workers(runtime) * runtime.threads, ended)
     try:
         with Follower(f"{job.stage} {job.name}", reader.take, log) as told:
             try:
@@ -255,10 +238,6 @@ def _fit(trainer: Any, ended: Future[None]) -> None:
     ended.result()
 
 
-def _least(runtime: Runtime) -> int:
-    return runtime.min_workers or runtime.num_workers
-
-
 def _workers(runtime: Runtime) -> Any:
     """What Ray Train is asked for: a number that it waits for, or the least and the most.
 
@@ -290,26 +269,6 @@ def ray_worker(config: dict[str, Any]) -> None:
         lambda make: broadcast_from_rank_zero(make() if rank == 0 else None),
     )
     work(config["job"], place, store, reporter)
-
-
-def attach(runtime: Runtime) -> None:
-    """Join the running cluster if there is one, else start one in this process."""
-    import ray
-
-    if not ray.is_initialized():
-        ray.init(address=runtime.ray_address, log_to_driver=False, logging_level=logging.ERROR)
-
-
-def _check_room(runtime: Runtime) -> None:
-    import ray
-
-    least = _least(runtime)
-    there = int(ray.cluster_resources().get("CPU", 0))
-    if least * runtime.threads > there:
-        raise UserError(
-            f"runtime asks for {least} workers of {runtime.threads} threads, the "
-            f"Ray cluster has {there} CPUs: lower runtime.num_workers or runtime.threads"
-        )
 
 
 def _check_shares(job: Job, runtime: Runtime) -> None:

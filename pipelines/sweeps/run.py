@@ -15,7 +15,7 @@ from ray.tune.experiment import Trial
 
 from components.errors import UserError
 from pipelines.runtime.identity import REPOSITORY, identity
-from pipelines.runtime.launch import RAY_ENVIRONMENT, attach
+from pipelines.runtime.ray_session import RAY_ENVIRONMENT, attach
 from pipelines.runtime.settings import Compose, Params, Pretrain, Sweep, entry
 from pipelines.runtime.settings.paths import replaced, value_at
 from pipelines.runtime.stage import STORAGE
