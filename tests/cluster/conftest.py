@@ -16,7 +16,7 @@ from tests.cluster.local_cluster import LocalCluster
 from tests.faults.test_tracking_lost import Server
 from tests.pipelines.small_project import Project, copy_project
 
-STEPS, EVERY = 6000, 200
+STEPS, EVERY = 2000, 500
 PASSWORD = "wonder-wall"
 
 
