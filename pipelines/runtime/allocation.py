@@ -14,8 +14,8 @@ def keep_freed_memory() -> bool:
     """Let this process keep what it frees, up to `KEPT_BYTES` of the heap's end.
 
     By default glibc hands large blocks back to the kernel and asks for them again in every step,
-    and the kernel fills each page with zeros first: a fifth of a small VAE's step, more with two
-    workers than with one (docs/parallel.md). A process stays as large as its largest step.
+    and the kernel fills each page with zeros first: some 4,000 page faults in a step of the VAE on
+    Fashion-MNIST (docs/parallel.md). A process stays as large as its largest step.
 
     Returns:
         Whether it was done: with another C library than glibc nothing is changed.

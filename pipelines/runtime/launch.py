@@ -163,9 +163,10 @@ def _on_ray(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[State,
         ScalingConfig,
         WorkerGroupError,
     )
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    from pipelines.runtime.backend import backend_of
     from pipelines.runtime.failures import (
         BoardReader,
         LossesAreTold,
@@ -188,7 +189,7 @@ def _on_ray(job: Job, runtime: Runtime, storage: Path, log: Log) -> tuple[State,
             "board": board,
             "checkpoints": str(storage / job.run_name),
         },
-        torch_config=TorchConfig(backend="nccl" if runtime.gpu else "gloo"),
+        torch_config=backend_of(runtime),
         scaling_config=ScalingConfig(
             num_workers=_workers(runtime),
             use_gpu=runtime.gpu,

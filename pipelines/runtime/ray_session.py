@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from typing import Any
 
 from components.errors import UserError
@@ -49,6 +50,8 @@ def attach(runtime: Runtime) -> None:
     # there for other systems, has it listen on 127.0.0.1; it was read when ray was imported.
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
     ray_constants.ENABLE_RAY_CLUSTER = False
+    if sys.platform == "linux":  # where the loopback interface has this name
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     ray.init(address="local", **quiet)
 
 
