@@ -184,6 +184,17 @@ def test_second_vae_learns_its_own_noise_and_hidden_layers():
         LatentVAE(4, [])
 
 
+def test_second_vae_decoder_mirrors_its_encoder():
+    model = LatentVAE(5, [16, 8], noise=3)
+    shapes = [
+        [tuple(m.weight.shape) for m in network.modules() if isinstance(m, torch.nn.Linear)]
+        for network in (model.encoder, model.decoder)
+    ]
+    # Heads see the input beside the last hidden layer, and the encoder's gives two numbers each.
+    assert shapes[0] == [(16, 5), (8, 16), (6, 8 + 5)]
+    assert shapes[1] == [(8, 3), (16, 8), (5, 16 + 3)]
+
+
 def test_priors_are_of_their_descriptions():
     assert build_prior({"kind": "none"}, 4) is None
     assert isinstance(build_prior({"kind": "normal"}, 4), NormalPrior)
