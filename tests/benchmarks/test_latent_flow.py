@@ -1,8 +1,8 @@
 """Latent models: what the flow adds to an auto-encoder's step, and the same beside `pythae`.
 
 The comparison wants `pip install pythae` (0.1.2 here), which is no dependency of this project, and
-is left out without it. Both sides train the networks of Table 3.6 at half their width, in float32, on
-one thread, by turns; a ratio above 1 means that ours is slower.
+is left out without it. Both sides train the networks of Table 3.6 at half their width, in float32,
+on one thread, by turns; a ratio above 1 means that ours is slower.
 """
 
 from __future__ import annotations

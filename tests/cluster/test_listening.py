@@ -60,10 +60,14 @@ def test_loopback_is_told_from_the_rest(ip: str, loopback: bool) -> None:
 
 @pytest.mark.fault
 def test_cluster_of_the_documentation(remote: Remote) -> None:
-    addresses = listening(remote.cluster.descendants())
-    ports = {int(where.split()[1]) for where in addresses}
-    assert set(remote.cluster.ports.values()) <= ports
-    assert not reachable_from_outside(addresses)
+    def all_of_it() -> dict[str, str]:
+        return listening(remote.cluster.descendants())
+
+    def ports() -> set[int]:
+        return {int(where.split()[1]) for where in all_of_it()}
+
+    until(lambda: ports() >= set(remote.cluster.ports.values()), "all of the cluster's ports")
+    assert not reachable_from_outside(all_of_it())
 
 
 @pytest.mark.pipeline
