@@ -18,6 +18,7 @@ import psutil
 from tests.faults.processes import PATIENCE_SECONDS, command, until
 
 SUBMITTED = re.compile(r"Job '(raysubmit_\w+)' submitted successfully")
+JOB_SECONDS = 400.0  # a job trains a small model, on a machine that may be busy
 PORTS = ("port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port")
 
 
@@ -91,7 +92,7 @@ class LocalCluster:
             env=self._own_environment() | environment,
             capture_output=True,
             text=True,
-            timeout=PATIENCE_SECONDS,
+            timeout=JOB_SECONDS,
             check=False,
         )
 

@@ -18,7 +18,7 @@ from tests.faults.processes import gone, until, whole_checkpoints
 from tests.pipelines.small_project import Project
 
 pytestmark = pytest.mark.fault
-LONG = 15000  # steps that are still to come when `ray job stop` has started
+LONG = 8000  # steps that are still to come when `ray job stop` has started
 GOES_ON = re.compile(r"goes on from the checkpoint of step (\d+)")
 
 
@@ -107,6 +107,7 @@ def test_failing_stage_fails_the_job(shared: Project, remote: Remote) -> None:
     assert f"'{job}' failed" in remote.cluster.job("status", job).stdout
 
 
+@pytest.mark.slow
 def test_stopped_job_stops_the_work_and_the_next_goes_on(shared: Project, remote: Remote) -> None:
     shared.set("pretrain.vae-toy.plan.steps", LONG)
     line = f"cd {shared.root} && dvc repro pretrain@vae-toy"

@@ -76,9 +76,8 @@ def test_a_failed_branch_leaves_the_others_alone(fresh: Project) -> None:
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_ended_in_mid_training_it_goes_on(fresh: Project, number: signal.Signals) -> None:
     plan = fresh.settings()["pretrain"]["vae-toy"]["plan"]
     plan |= {"steps": 4000, "checkpoint_every": 200, "validate_every": 200}
