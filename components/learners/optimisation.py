@@ -111,18 +111,18 @@ class Updater:
         Args:
             step: number of updates done before.
         """
+        # Before the scaler looks at them, so that all workers see the same overflow and leave out
+        # the same update.
+        average_gradients(self.parameters)
         self.move(step)
         self.scaler.update()
 
     def move(self, step: int) -> None:
-        """As `update`, but for the scale of the losses: who shares it between updaters adapts it.
+        """What is left of `update` for gradients that are averaged and a scale that is shared.
 
         Args:
             step: number of updates done before.
         """
-        average_gradients(self.parameters)
-        # After the averaging, so that all workers see the same overflow and leave out the same
-        # update.
         self.scaler.unscale_(self.adam)
         if self.clip_deviations is not None:
             clip_by_adam(self.adam, self.clip_deviations)
@@ -195,10 +195,15 @@ class Updaters:
         self.members[0].accumulate(loss)
 
     def update(self, step: int) -> None:
-        """Move all parameters; see `Updater.update`."""
+        """Move all parameters or, after an overflow anywhere, none; see `Updater.update`."""
+        parameters = [p for updater in self.members for p in updater.parameters]
+        average_gradients(parameters)
+        scaler = self.members[0].scaler
+        if scaler.is_enabled():
+            _share_overflow(parameters)
         for updater in self.members:
             updater.move(step)
-        self.members[0].scaler.update()
+        scaler.update()
 
     def state_dict(self) -> list[dict[str, Any]]:
         return [updater.state_dict() for updater in self.members]
@@ -206,6 +211,18 @@ class Updaters:
     def load_state_dict(self, state: Sequence[Mapping[str, Any]]) -> None:
         for updater, own in zip(self.members, state, strict=True):
             updater.load_state_dict(own)
+
+
+@torch.no_grad()
+def _share_overflow(parameters: Iterable[nn.Parameter]) -> None:
+    """Make all gradients NaN if one of them is not finite, without waiting for the device.
+
+    A scaler leaves out the update of that optimiser alone whose own gradients overflow.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    # The largest element: a sum of squares of scaled gradients could overflow by itself.
+    largest = torch.nn.utils.get_total_norm(gradients, norm_type=torch.inf, foreach=True)
+    torch._foreach_add_(gradients, 0.0 * largest)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from components.learners.classification import ClassificationLearner
 from components.learners.computing import Computing
 from components.learners.elbo import ELBOLearner
 from components.learners.learner import Learner
-from components.learners.optimisation import Schedule, Updater
+from components.learners.optimisation import Schedule, Updater, Updaters
 from components.learners.tilting import TiltingLearner, TiltingSettings
 from components.models.build import seeded
 from components.models.vae import VAE
@@ -142,6 +142,35 @@ def test_an_overflow_leaves_out_the_update_and_is_no_divergence() -> None:
     again = Updater(nn.Linear(2, 1, bias=False), MOVING, **OPTIMISER, scaled=True)
     again.load_state_dict(saved)
     assert again.scaler.get_scale() == scale
+
+
+def test_an_overflow_leaves_out_the_update_of_all_members() -> None:
+    """Weights that are learned together stay those of one step, whoever of them overflows."""
+    networks = [nn.Linear(2, 1, bias=False) for _ in range(2)]
+    members = [
+        Updater(network, MOVING, **{**OPTIMISER, "clip_deviations": clip}, scaled=True)
+        for network, clip in zip(networks, (None, 1.0), strict=True)
+    ]
+    learned = Updaters(members)
+    for factors in ((1.0, 1.0), (1.0, torch.inf), (torch.nan, 1.0), (1.0, 1.0)):
+        before = [network.weight.detach().clone() for network in networks]
+        scale = members[0].scaler.get_scale()
+        learned.begin()
+        sums = [factor * n.weight.sum() for factor, n in zip(factors, networks, strict=True)]
+        learned.accumulate(sums[0] + sums[1])
+        learned.update(0)
+        moved = [not torch.equal(n.weight, b) for n, b in zip(networks, before, strict=True)]
+        if factors == (1.0, 1.0):
+            assert moved == [True, True] and members[1].scaler.get_scale() == scale
+            for network, old in zip(networks, before, strict=True):
+                torch.testing.assert_close(network.weight.detach(), old - MOVING.peak)
+        else:
+            assert moved == [False, False] and members[1].scaler.get_scale() == 0.5 * scale
+    again = Updaters(
+        [Updater(nn.Linear(2, 1, bias=False), MOVING, **OPTIMISER, scaled=True) for _ in range(2)]
+    )
+    again.load_state_dict(learned.state_dict())
+    assert again.members[1].scaler.get_scale() == members[0].scaler.get_scale()
 
 
 # PyTorch hides this warning of its compiler's own from all but those who make warnings errors.

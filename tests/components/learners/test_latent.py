@@ -93,11 +93,11 @@ def test_a_stopped_gradient_leaves_the_auto_encoder_to_its_reconstruction() -> N
 
 
 def test_a_gradient_that_is_not_stopped_shrinks_the_latents() -> None:
-    scales = {}
+    scales, batch = {}, images(8)
     for stop in (True, False):
-        taught = learner(model(), weight=0.01, stop_gradient=stop)
-        for step in range(60):
-            seen = taught.training_step(images(32), step)
+        taught = learner(model(), weight=0.01, stop_gradient=stop, rate=0.05)
+        for step in range(12):
+            seen = taught.training_step(batch, step)
         scales[stop] = seen["latent_scale"].item()
         assert taught.diverged({name: value.item() for name, value in seen.items()}) is None
     assert scales[False] < 0.3 * scales[True]
@@ -105,10 +105,11 @@ def test_a_gradient_that_is_not_stopped_shrinks_the_latents() -> None:
 
 def test_the_sampled_divergence_agrees_with_the_closed_form() -> None:
     """Eq. 3.4 with a flow at the identity, where it starts, against a standard normal prior."""
-    batch = images(8)
+    # Each image many times: the statistics of batch norm stay what they are of one of each.
+    batch = Batch(images(8).x.repeat(40, 1, 1, 1), None)
     exact = learner(model("gaussian", "normal"))._loss(batch)[1]
     flow = learner(model("gaussian", "flow"))
-    kls = torch.stack([flow._loss(batch)[1]["kl"] for _ in range(400)])
+    kls = torch.stack([flow._loss(batch)[1]["kl"] for _ in range(20)])
     error = kls.std() / len(kls) ** 0.5
     assert abs(kls.mean() - exact["kl"]) < 4.0 * error
     assert error < 0.1 * exact["kl"] + 0.05
@@ -149,12 +150,12 @@ def test_every_kind_learns_and_resumes(assert_resumable, posterior, prior, penal
     def make(seed: int) -> LatentLearner:
         return learner(model(posterior, prior, seed), seed, penalty=penalty, ema=0.9)
 
-    batches = [images(seed=seed) for seed in range(3)]
+    batches = [images(8, seed) for seed in range(2)]
     assert_resumable(make, batches, 1)
     taught = make(0)
     first = taught.training_step(batches[0], 0)
     assert first.keys() == {"loss", "reconstruction", "latent_scale"} | names
-    for step in range(1, 40):
+    for step in range(1, 8):
         last = taught.training_step(batches[0], step)
     assert last["reconstruction"] < first["reconstruction"]
 

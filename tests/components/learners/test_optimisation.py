@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from components.learners.optimisation import Schedule, Updater, clip_by_adam, gradient_norm
+from components.learners.optimisation import (
+    Halving,
+    Schedule,
+    Updater,
+    clip_by_adam,
+    gradient_norm,
+)
 
 CONSTANT = Schedule(0.1, 0, "constant", 10)
 
@@ -45,6 +51,8 @@ def move(learned: Updater, loss: torch.Tensor, step: int) -> None:
         ("constant", [0.5, 1.0, 1.5, 2.0, 2.0, 2.0, 2.0, 2.0]),
         ("linear", [0.5, 1.0, 1.5, 2.0, 2.0, 1.5, 1.0, 0.5]),
         ("cosine", [0.5, 1.0, 1.5, 2.0, 2.0, 1.0 + math.sqrt(0.5), 1.0, 1.0 - math.sqrt(0.5)]),
+        (Halving(1), [0.5, 1.0, 1.5, 2.0, 2.0, 1.0, 0.5, 0.25]),
+        (Halving(3), [0.5, 1.0, 1.5, 2.0, 2.0, 2.0, 2.0, 1.0]),
     ],
 )
 def test_learning_rate_rises_and_falls(decay, expected):
