@@ -179,6 +179,25 @@ def test_the_average_is_exported_whole() -> None:
         assert torch.equal(value, plain.model.state_dict()[name])
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_learned_weight_and_what_is_exported_survive_a_checkpoint(assert_resumable, ema) -> None:
+    def make(seed: int) -> LatentLearner:
+        return learner(model("gaussian", "flow", seed), seed, weight=None, ema=ema)
+
+    assert_resumable(make, [images(8, seed) for seed in range(2)], 1)
+    taught, again = make(0), make(1)
+    taught.training_step(images(8), 0)
+    again.load_state_dict(taught.state_dict())
+    assert torch.equal(again.log_sigma, taught.log_sigma) and again.log_sigma != 0.0
+    # The export follows the steps after a checkpoint: it is no copy of what was loaded.
+    before = {name: value.clone() for name, value in again.exported().state_dict().items()}
+    again.training_step(images(8, 1), 1)
+    after = again.exported().state_dict()
+    still = {name for name, _ in again.exported().named_parameters()
+             if torch.equal(before[name], after[name])}  # fmt: skip
+    assert {name.split(".")[0] for name in before.keys() - still} >= {"encoder", "decoder", "prior"}
+
+
 def test_bfloat16_is_of_the_passes_alone() -> None:
     found = learner(model(), precision="bfloat16").training_step(images(), 0)
     exact = learner(model()).training_step(images(), 0)

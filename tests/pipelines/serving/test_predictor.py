@@ -21,6 +21,7 @@ from components.errors import UserError
 from components.images import quantise, to_unit
 from components.models.build import Description, seeded
 from components.models.export import export_model, load_model
+from components.models.latent_model import LatentModel
 from components.models.vae import VAE
 from components.models.vaebm import VAEBM
 from components.samplers.langevin import LangevinSettings
@@ -48,6 +49,14 @@ IMAGES: Description = {
     },
     "energy": {"kind": "conv", "width": 4, "multipliers": [1, 2], "normalisation": "none"},
     "space": "noise",
+}
+LATENT: Description = {
+    "kind": "latent",
+    "shape": [1, 8, 8],
+    "latent": 3,
+    "network": {"kind": "infogan", "width": 2, "hidden": 8},
+    "posterior": {"kind": "point"},
+    "prior": {"kind": "flow", "blocks": 2, "hidden": 4},
 }
 
 
@@ -202,11 +211,35 @@ def test_registered_and_loaded_elsewhere(root: Path, project: Project, tmp_path:
     assert not list(elsewhere.iterdir())
 
 
-def test_other_models_are_logged_as_they_are(project: Project, tmp_path: Path) -> None:
-    description = {"kind": "classifier", "shape": [1, 8, 8], "classes": 3, "width": 4}
-    folder = exported(tmp_path / "classifier", description)
+def test_a_latent_model_draws_and_scores_nothing(tmp_path: Path) -> None:
+    save_predictor(tmp_path / "packed", exported(tmp_path / "latent", LATENT), None)
+    packed = mlflow.pyfunc.load_model(str(tmp_path / "packed"))
+    found = packed.predict(pd.DataFrame({"count": [3, 2], "seed": [1, 7]}))
+    model = load_model(tmp_path / "latent")
+    assert isinstance(model, LatentModel)
+    for rows, count, seed in ((slice(0, 3), 3, 1), (slice(3, 5), 2, 7)):
+        drawn = quantise(model.sample(count, torch.Generator().manual_seed(seed)))
+        np.testing.assert_array_equal(found[rows], drawn.numpy())
+    assert found.shape == (5, 1, 8, 8) and found.dtype == np.uint8 and len(np.unique(found)) > 2
+    with pytest.raises(UserError, match="no bound of log p") as caught:
+        packed.predict({"items": found})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        {"kind": "classifier", "shape": [1, 8, 8], "classes": 3, "width": 4},
+        {**LATENT, "prior": {"kind": "none"}},
+    ],
+    ids=["classifier", "auto-encoder without a prior"],
+)
+def test_what_cannot_be_sampled_is_logged_as_it_is(
+    description: Description, project: Project, tmp_path: Path
+) -> None:
+    folder = exported(tmp_path / "exported", description)
     tracker = Tracker(load_params(project.root / "params.yaml").runtime, tmp_path)
-    row = tracker.row("classifier", {IDENTITY_TAG: "2"}, {})
+    row = tracker.row("plain", {IDENTITY_TAG: "2"}, {})
     log_model(row, folder, None)
     stored = tmp_path / "mlartifacts" / row.run_id / "artifacts/model"
     assert {file.name for file in stored.iterdir()} == {"model.json", "weights.safetensors"}
