@@ -10,7 +10,6 @@ import yaml
 from components.datasets.catalog import (
     ImageFolderEntry,
     ImagesEntry,
-    PointsEntry,
     find_entry,
     is_private_or_encrypted,
 )
@@ -34,8 +33,7 @@ def test_every_shipped_entry_is_valid(name: str) -> None:
     assert entry.licence and "licence" in entry.model_fields_set
     if isinstance(entry, ImageFolderEntry):  # its folder is the user's to fill
         assert entry.path == f"data/by-hand/{name}"
-        return
-    if isinstance(entry, ImagesEntry):
+    elif isinstance(entry, ImagesEntry):
         names = [file.name for file in entry.files.all()]
         assert len(set(names)) == 4
 
