@@ -10,7 +10,6 @@ import yaml
 from components.datasets.catalog import (
     ImageFolderEntry,
     ImagesEntry,
-    PointsEntry,
     find_entry,
     is_private_or_encrypted,
 )
@@ -31,8 +30,10 @@ mine:
 @pytest.mark.parametrize("name", list(yaml.safe_load(CATALOG.read_text())))
 def test_every_shipped_entry_is_valid(name: str) -> None:
     entry = find_entry(CATALOG, name)
-    assert isinstance(entry, ImagesEntry | PointsEntry) and entry.licence
-    if isinstance(entry, ImagesEntry):
+    assert entry.licence and "licence" in entry.model_fields_set
+    if isinstance(entry, ImageFolderEntry):  # its folder is the user's to fill
+        assert entry.path == f"data/by-hand/{name}"
+    elif isinstance(entry, ImagesEntry):
         names = [file.name for file in entry.files.all()]
         assert len(set(names)) == 4
 
