@@ -31,21 +31,21 @@ RAY_ENVIRONMENT = {
 def attach(runtime: Runtime) -> None:
     """Join the running cluster if there is one, else start one that only this machine reaches."""
     import ray
-    from ray._private import ray_constants
+    from ray._private import ray_constants, services
 
     if ray.is_initialized():
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if runtime.ray_address != "local":
+    address = runtime.ray_address
+    if address != "local" and services.canonicalize_bootstrap_address(address) is not None:
         try:
-            ray.init(address=runtime.ray_address or "auto", **quiet)
-            return
+            ray.init(address=address, **quiet)
         except ConnectionError:
-            if runtime.ray_address is not None:
-                raise UserError(
-                    f"no Ray cluster at runtime.ray_address {runtime.ray_address}: start it, or "
-                    "set it to null"
-                ) from None
+            raise UserError(
+                f"no Ray cluster answers at {address or 'the address that Ray knows of'}: start it, "
+                "or set runtime.ray_address to local"
+            ) from None
+        return
     # By default all that Ray starts listens on all addresses of the machine. This switch, which is
     # there for other systems, has it listen on 127.0.0.1; it was read when ray was imported.
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"

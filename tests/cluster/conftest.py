@@ -48,7 +48,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def remote(checkout: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
     """All three, started. The cluster's environment tells jobs of the server, with a password."""
     folder = tmp_path_factory.mktemp("remote")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import re
@@ -49,20 +50,29 @@ class Nodes:
         self.second = self.cluster.add_node(num_cpus=1, node_ip_address=OTHER_ADDRESS)
 
 
+@contextlib.contextmanager
+def forgotten_sockets() -> Iterator[None]:
+    """Where a port that it wants is taken, Ray forgets to close the socket that found it out."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
+
+
 @pytest.fixture
 def nodes() -> Iterator[Nodes]:
     from ray.cluster_utils import Cluster
 
-    with warnings.catch_warnings():
-        # Where the dashboard's port is taken, Ray forgets to close the socket that found it out.
-        warnings.simplefilter("ignore", ResourceWarning)
-        settings = {"num_cpus": 1, "_system_config": QUICK}
+    settings = {"num_cpus": 1, "_system_config": QUICK}
+    with forgotten_sockets():
         cluster = Cluster(initialize_head=True, head_node_args=settings)
-        gc.collect()
     try:
-        yield Nodes(cluster, cluster.add_node(num_cpus=1, node_ip_address=OTHER_ADDRESS))
+        with forgotten_sockets():
+            second = cluster.add_node(num_cpus=1, node_ip_address=OTHER_ADDRESS)
+        yield Nodes(cluster, second)
     finally:
-        cluster.shutdown()
+        with forgotten_sockets():
+            cluster.shutdown()
 
 
 def training_on_both(project: Project, nodes: Nodes, least: int | None) -> Running:
