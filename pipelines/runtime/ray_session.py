@@ -36,13 +36,13 @@ def attach(runtime: Runtime) -> None:
     if ray.is_initialized():
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    address = runtime.ray_address
+    address: Any = runtime.ray_address  # Ray's annotations forbid None, which it takes
     if address != "local" and services.canonicalize_bootstrap_address(address) is not None:
         try:
             ray.init(address=address, **quiet)
         except ConnectionError:
             raise UserError(
-                f"no Ray cluster answers at {address or 'the address that Ray knows of'}: start it, "
+                f"no Ray cluster answers at {address or 'the address that Ray knows'}: start it, "
                 "or set runtime.ray_address to local"
             ) from None
         return
