@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,8 @@ def read_plan(root: Path, targets: Sequence[str]) -> list[PlannedStage]:
     from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 
     try:
-        with Repo(str(root)) as repo, repo.lock:
+        # DVC takes targets as seen from the working folder.
+        with contextlib.chdir(root), Repo(".") as repo, repo.lock:
             graph = get_active_graph(repo.index.graph)
             stages = plan_repro(graph, collect_stages(repo, list(targets) or ["dvc.yaml"]))
             commands = {stage.addressing: stage.cmd for stage in stages if stage.cmd}

@@ -56,15 +56,15 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
 
 
-def test_the_same_as_dvc(made: Project) -> None:
-    written, row = contents(made.root / "models/vaebm-toy"), rows(made)["vaebm-toy"]
-    shutil.rmtree(made.root / "models/vaebm-toy")
-    mlflow_run(made, "compose", "name=vaebm-toy")
-    assert contents(made.root / "models/vaebm-toy") == written
-    assert "up to date" in made.run("dvc", "status", "sample@vaebm-toy").stdout
-    again = rows(made)["vaebm-toy"]  # fails if the model has a second row
+def test_the_same_as_dvc(made_copy: Project) -> None:
+    written, row = contents(made_copy.root / "models/vaebm-toy"), rows(made_copy)["vaebm-toy"]
+    shutil.rmtree(made_copy.root / "models/vaebm-toy")
+    mlflow_run(made_copy, "compose", "name=vaebm-toy")
+    assert contents(made_copy.root / "models/vaebm-toy") == written
+    assert "up to date" in made_copy.run("dvc", "status", "sample@vaebm-toy").stdout
+    again = rows(made_copy)["vaebm-toy"]  # fails if the model has a second row
     assert again.info.run_id == row.info.run_id and again.info.status == "FINISHED"
-    (launch,) = launches(made, "compose")
+    (launch,) = launches(made_copy, "compose")
     assert launch.info.status == "FINISHED" and launch.data.params["name"] == "vaebm-toy"
     assert launch.data.tags[ROW_TAG] == row.info.run_id
     assert MODEL_TAG not in launch.data.tags

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,10 @@ def changed(**runtime: object) -> Params:
 
 def test_plan_is_that_of_dvc(planned: Project) -> None:
     plan = read_plan(planned.root, [])
-    said = planned.run("dvc", "repro", "--dry").stdout.splitlines()
-    order = [line.split("'")[1] for line in said if line.startswith("Running stage")]
-    assert {stage.target for stage in plan} == set(order)
+    listed = planned.run("dvc", "stage", "list", "--name-only", "dvc.yaml").stdout
+    assert sorted(stage.target for stage in plan) == sorted(listed.split())
+    edges = re.findall(r'"(.+)" -> "(.+)"', planned.run("dvc", "dag", "--dot").stdout)
+    assert {(before, stage.target) for stage in plan for before in stage.after} == set(edges)
     seen: set[str] = set()
     for stage in plan:
         assert stage.after <= seen, stage.target
