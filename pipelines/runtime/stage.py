@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -21,10 +21,25 @@ from pipelines.runtime.guard import one_at_a_time
 from pipelines.runtime.identity import identity
 from pipelines.runtime.launch import Job, Trained, forget, run_training
 from pipelines.runtime.outputs import write_json, write_text
-from pipelines.runtime.settings import Params, Plan, Settings
+from pipelines.runtime.settings import Params, Plan
 from pipelines.runtime.task import Outcome
 
 STORAGE = Path(".ray")
+
+
+class TrainedSettings(Protocol):
+    """What the settings of all that is trained hold.
+
+    Attributes:
+        seed: of the training.
+        plan: its length and rhythm.
+    """
+
+    seed: int
+    plan: Plan
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """The settings as plain values."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +50,6 @@ class Training:
         stage: of the DAG.
         name: of the model.
         settings: the entry of params.yaml.
-        plan: its length and rhythm.
-        seed: of the training.
         model: description of the exported model.
         inputs: folders that the training reads, by the name that the builder knows them by.
         target: folder of the exported model.
@@ -47,9 +60,7 @@ class Training:
 
     stage: str
     name: str
-    settings: Settings
-    plan: Plan
-    seed: int
+    settings: TrainedSettings
     model: Description
     inputs: Mapping[str, Path]
     target: Path
@@ -120,8 +131,8 @@ def job_of(training: Training) -> Job:
             "model": training.model,
             **{name: str(path.resolve()) for name, path in training.inputs.items()},
         },
-        plan=training.plan,
-        seed=training.seed,
+        plan=training.settings.plan,
+        seed=training.settings.seed,
         identity=identity(settings, training.inputs.values(), training.stage),
     )
 

@@ -87,8 +87,6 @@ def _judge_images(name: str, settings: ImageFeatures, params: Params) -> None:
         stage="features",
         name=name,
         settings=settings.classifier,
-        plan=settings.classifier.plan,
-        seed=settings.classifier.seed,
         model={
             "kind": "classifier",
             "shape": list(manifest.shape),

@@ -45,30 +45,24 @@ from pipelines.runtime.settings import (
 )
 from pipelines.runtime.stage import Training
 from pipelines.runtime.task import Task, Validation
+from pipelines.training.entries import FEATURES, SHARDS, base_training
 from pipelines.training.selection import SHOWN, measure_of, samples_wanted
 
 ROWS = 1000
 
 
 def training_of(name: str, settings: LatentPretrain) -> Training:
-    """An entry's training, resolved."""
-    shards = Path("data/shards") / settings.data
-    inputs = {"shards": shards}
+    """An entry's training, resolved.
+
+    Raises:
+        UserError: no shards.
+    """
+    model = describe(settings, Manifest.load(SHARDS / settings.data))
     loss = settings.reconstruction
     judged = isinstance(loss, PerceptualReconstruction) and loss.features == "classifier"
     if judged or settings.select.kind != "last":
-        inputs["features"] = Path("models/features") / settings.data
-    return Training(
-        stage="pretrain",
-        name=name,
-        settings=settings,
-        plan=settings.plan,
-        seed=settings.seed,
-        model=describe(settings, Manifest.load(shards)),
-        inputs=inputs,
-        target=Path("models") / name,
-        tags={"dataset": settings.data, "family": "base", "kind": settings.kind},
-    )
+        return base_training(name, settings, model, {"features": FEATURES / settings.data})
+    return base_training(name, settings, model)
 
 
 def describe(settings: LatentPretrain, manifest: Manifest) -> Description:

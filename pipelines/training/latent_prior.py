@@ -20,6 +20,7 @@ from pipelines.runtime.loop import stream_seed
 from pipelines.runtime.settings import LatentCompose, MixturePrior
 from pipelines.runtime.stage import Training
 from pipelines.runtime.task import Task
+from pipelines.training.entries import FEATURES, MODELS, composition_training
 from pipelines.training.latent import optimisation_of, validation_of
 
 
@@ -29,32 +30,16 @@ def training_of(name: str, settings: LatentCompose) -> Training:
     Raises:
         UserError: no exported base, or one of another kind.
     """
-    base = Path("models") / settings.base
-    described = read_story(base)["model"]
+    described = read_story(MODELS / settings.base)["model"]
     if described["kind"] != "latent":
         raise UserError(
             f"compose.{name}.base: {settings.base} is of kind {described['kind']!r}; a prior "
             "of latents needs a base of kind 'latent'"
         )
-    inputs = {"shards": Path("data/shards") / settings.data, "base": base}
-    if settings.select.kind != "last":
-        inputs["features"] = Path("models/features") / settings.data
-    return Training(
-        stage="compose",
-        name=name,
-        settings=settings,
-        plan=settings.plan,
-        seed=settings.seed,
-        model={**described, "prior": settings.prior.model_dump(exclude={"rounds"})},
-        inputs=inputs,
-        target=Path("models") / name,
-        tags={
-            "dataset": settings.data,
-            "family": "composition",
-            "kind": settings.kind,
-            "base": settings.base,
-        },
-    )
+    model = {**described, "prior": settings.prior.model_dump(exclude={"rounds"})}
+    if settings.select.kind == "last":
+        return composition_training(name, settings, model)
+    return composition_training(name, settings, model, {"features": FEATURES / settings.data})
 
 
 def build(description: dict[str, Any], place: Place) -> Task:

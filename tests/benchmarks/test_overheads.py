@@ -26,7 +26,7 @@ from pipelines.runtime.progress import Board, BoardReporter, Follower
 from pipelines.runtime.settings import VAEPretrain, load_params
 from pipelines.runtime.task import State, Task
 from pipelines.runtime.tracking import IDENTITY_TAG, Row, Tracker
-from pipelines.stages.pretrain import build, describe
+from pipelines.training.vae import build, describe
 
 COUNT = 20_000
 

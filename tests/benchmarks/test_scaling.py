@@ -18,7 +18,7 @@ from components.models.export import export_model
 from pipelines.runtime.identity import REPOSITORY
 from pipelines.runtime.launch import Job, run_training
 from pipelines.runtime.settings import Params, load_params
-from pipelines.stages.pretrain import describe
+from pipelines.training.vae import describe
 
 ROUNDS = 3
 WARM_UP = 10  # steps that are not counted

@@ -1,0 +1,74 @@
+"""What the trainings of bases, and those of compositions, have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from components.models.build import Description
+from components.samplers.langevin import LangevinSettings
+from pipelines.runtime.settings import LatentCompose, LatentPretrain, VAEBMCompose, VAEPretrain
+from pipelines.runtime.stage import Training
+
+MODELS = Path("models")
+FEATURES = MODELS / "features"
+SHARDS = Path("data/shards")
+
+
+def base_training(
+    name: str,
+    settings: VAEPretrain | LatentPretrain,
+    model: Description,
+    inputs: Mapping[str, Path] | None = None,
+) -> Training:
+    """An entry of `pretrain`, resolved.
+
+    Args:
+        name: of the model.
+        settings: of the entry.
+        model: description of the model.
+        inputs: what the training reads beside its data set's shards.
+    """
+    return Training(
+        stage="pretrain",
+        name=name,
+        settings=settings,
+        model=model,
+        inputs={"shards": SHARDS / settings.data, **(inputs or {})},
+        target=MODELS / name,
+        tags={"dataset": settings.data, "family": "base", "kind": settings.kind},
+    )
+
+
+def composition_training(
+    name: str,
+    settings: VAEBMCompose | LatentCompose,
+    model: Description,
+    inputs: Mapping[str, Path] | None = None,
+    chain: LangevinSettings | None = None,
+) -> Training:
+    """An entry of `compose`, resolved.
+
+    Args:
+        name: of the model.
+        settings: of the entry.
+        model: description of the model.
+        inputs: what the training reads beside its base and its data set's shards.
+        chain: how the model is sampled by who loads it from MLflow and says nothing else.
+    """
+    read = {"shards": SHARDS / settings.data, "base": MODELS / settings.base}
+    return Training(
+        stage="compose",
+        name=name,
+        settings=settings,
+        model=model,
+        inputs={**read, **(inputs or {})},
+        target=MODELS / name,
+        tags={
+            "dataset": settings.data,
+            "family": "composition",
+            "kind": settings.kind,
+            "base": settings.base,
+        },
+        chain=chain,
+    )
