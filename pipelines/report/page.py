@@ -13,7 +13,7 @@ from pipelines.comparison.markup import template
 from pipelines.comparison.section import Section
 from pipelines.report.workflow import Workflow
 from pipelines.report.workflow_picture import draw_workflow
-from pipelines.runtime.settings import Sweep
+from pipelines.runtime.settings import Report, Sweep
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = (
@@ -31,12 +31,12 @@ PACKAGES = (
 
 
 def render_page(
-    title: str, sections: Sequence[Section], workflow: Workflow, sweeps: Mapping[str, Sweep]
+    report: Report, sections: Sequence[Section], workflow: Workflow, sweeps: Mapping[str, Sweep]
 ) -> str:
     """Lay the report out.
 
     Args:
-        title: of the page.
+        report: the page's title and the studies that it names.
         sections: the comparisons, in order.
         workflow: the DAG behind them.
         sweeps: all there are; those of the compared models are named.
@@ -47,7 +47,8 @@ def render_page(
     roles = {section.base: "base" for section in sections}
     roles |= {section.composition: "composition" for section in sections}
     return template(HERE / "page.html").render(
-        title=title,
+        title=report.title,
+        studies=report.studies,
         # All three are this project's own markup: what a file or a user says in them is escaped.
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         workflow=Markup(draw_workflow(workflow, roles)),

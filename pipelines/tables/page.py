@@ -25,7 +25,7 @@ TEMPLATE = Path(__file__).resolve().parent / "page.html"
 STYLE = report_page.HERE / "style.css"
 CAPTIONS = {
     "reconstructions": "test images, each above its reconstruction",
-    "interpolations": "straight lines between two noises, one a row",
+    "interpolations": "straight lines between two noises (latents, without a noise), one a row",
     "neighbours": "samples (left) beside their nearest training images by pixels",
 }
 

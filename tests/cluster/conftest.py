@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.runtime.identity import REPOSITORY
 from tests.cluster.local_cluster import LocalCluster
-from tests.faults.test_tracking_lost import Server
+from tests.faults.mlflow_server import Server
 from tests.pipelines.small_project import Project, copy_project
 
 STEPS, EVERY = 2000, 500

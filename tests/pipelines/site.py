@@ -55,7 +55,9 @@ def build_site(root: Path) -> Site:
     """Write all inputs of a comparison of points and of one of images below a folder."""
     generator = np.random.default_rng(0)
     params = load_params(REPOSITORY / "params.yaml")
-    params = params.model_copy(update={"report": {"index": Report(title=TITLE)}})
+    params = params.model_copy(
+        update={"report": {"index": Report(title=TITLE, studies=params.report["index"].studies)}}
+    )
     shutil.copy(REPOSITORY / "dvc.yaml", root / "dvc.yaml")
     extent = params.evaluate["vaebm-toy"].model_dump()["extent"]
     centres = np.stack(np.meshgrid(*2 * [np.linspace(-0.7, 0.7, 5) * extent]), -1).reshape(-1, 2)

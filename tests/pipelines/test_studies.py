@@ -44,7 +44,7 @@ def test_a_plain_repro_runs_no_study_and_no_sweep(empty: Project) -> None:
     assert [name for name in stages if "/" in name] == []
 
 
-@pytest.mark.parametrize("study", ["tilting", "judges"])
+@pytest.mark.parametrize("study", STUDIES)
 def test_a_study_runs_when_it_is_named(empty: Project, study: str) -> None:
     own = f"pipelines/{study}/dvc.yaml:"
     content = yaml.safe_load((REPOSITORY / "pipelines" / study / "params.yaml").read_text())

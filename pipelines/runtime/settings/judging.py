@@ -146,10 +146,19 @@ class Comparison(Settings):
     paper: dict[str, float]  # the dissertation's figures
 
 
+class StudyLink(Settings):
+    """A page of a study that a report names."""
+
+    title: str
+    page: str  # below report/
+    command: str  # that makes it
+
+
 class Report(Settings):
     """A page, report/NAME.html."""
 
     title: str
+    studies: list[StudyLink]
 
 
 class TableRow(Settings):

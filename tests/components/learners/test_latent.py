@@ -46,6 +46,7 @@ def learner(
     penalty: Any = "none",
     rate: float = 0.01,
     precision: Precision = "float32",
+    compiled: bool = False,
     **optimiser: Any,
 ) -> LatentLearner:
     how = Optimisation(Schedule(rate, 0, Halving(50), 100), {**PLAIN, **optimiser})
@@ -60,7 +61,7 @@ def learner(
         how if isinstance(taught.prior, nn.Module) and list(taught.prior.parameters()) else None,
         adversary,
         seed,
-        Computing(torch.device("cpu"), precision),
+        Computing(torch.device("cpu"), precision, compile=compiled),
     )
 
 
@@ -196,6 +197,23 @@ def test_a_learned_weight_and_what_is_exported_survive_a_checkpoint(assert_resum
     still = {name for name, _ in again.exported().named_parameters()
              if torch.equal(before[name], after[name])}  # fmt: skip
     assert {name.split(".")[0] for name in before.keys() - still} >= {"encoder", "decoder", "prior"}
+
+
+# PyTorch hides this warning of its compiler's own from all but those who make warnings errors.
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_compiled_networks_learn_the_same() -> None:
+    from torch._dynamo.utils import counters  # takes seconds
+
+    counters.clear()
+    compiled, eager = (learner(model("gaussian", "normal"), compiled=on) for on in (True, False))
+    found, expected = (each.training_step(images(8), 0) for each in (compiled, eager))
+    assert counters["stats"]["unique_graphs"] > 0
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+    for part in ("encoder", "decoder"):
+        pair = (gradients(getattr(each.model, part)) for each in (compiled, eager))
+        for one, other in zip(*pair, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3)
 
 
 def test_bfloat16_is_of_the_passes_alone() -> None:

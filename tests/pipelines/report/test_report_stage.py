@@ -25,9 +25,11 @@ def test_the_page_is_well_formed_and_needs_nothing_else(reported: Path) -> None:
     assert outside == {
         "sweeps/vaebm-fashion-langevin/index.html",
         "sweeps/vaebm-toy-training/index.html",
+        "tables/mnist/index.html",
+        "tables/fashion/index.html",
     }
     anchors = {a.removeprefix("#") for a in page.addresses if a.startswith("#")}
-    assert anchors == {"toy", "fashion", "sweeps", "workflow"} <= set(page.ids)
+    assert anchors == {"toy", "fashion", "sweeps", "studies", "workflow"} <= set(page.ids)
 
 
 def test_the_page_shows_what_was_measured(reported: Path) -> None:
@@ -47,6 +49,7 @@ def test_the_page_shows_what_was_measured(reported: Path) -> None:
         "swiss-roll 100 0.800 0.800",
         "dvc repro evaluate@vaebm-fashion",
         "dvc repro pipelines/sweeps/dvc.yaml:sweep@vaebm-fashion-langevin",
+        "latent flow and its rivals on MNIST dvc repro pipelines/latent_flow/dvc.yaml",
     ):
         assert shown in page.text, shown
     for stem in ("samples of the base", "chains, started", "training of vaebm-toy", "true density"):
