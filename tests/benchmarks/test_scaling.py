@@ -1,9 +1,16 @@
-"""Weak scaling: steps a second of two Ray Train workers over those of one, the same items each."""
+"""Weak scaling: steps a second of two workers over those of one, the same items each.
+
+Through Ray Train, and by processes without Ray beside the machine's own ceiling: two trainings of
+one worker at the same time, which know nothing of each other.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +28,8 @@ from pipelines.runtime.settings import Params, load_params
 from pipelines.training.vae import describe
 
 ROUNDS = 3
+PROGRAM = Path(__file__).with_name("scaling_process.py")
+BATCHES = (1, 4)  # times the main job's
 WARM_UP = 10  # steps that are not counted
 STEPS = {"pretrain": 150, "compose": 40}
 
@@ -72,8 +81,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, params: Params) -> dict[str
     return {"shards": folder / "noise", "base": folder / "base", "features": folder}
 
 
-def job(stage: str, workers: int, params: Params, inputs: dict[str, Path]) -> Job:
-    """The main job's training on images, its batch size taken for that of one worker."""
+def job(stage: str, workers: int, params: Params, inputs: dict[str, Path], times: int = 1) -> Job:
+    """The main job's training on images, its batch size (times so much) that of one worker."""
     base = describe(params.pretrain["vae-fashion"], Manifest.load(inputs["shards"]))
     settings: Any
     if stage == "pretrain":
@@ -84,7 +93,7 @@ def job(stage: str, workers: int, params: Params, inputs: dict[str, Path]) -> Jo
         energy = settings.energy.model_dump()
         model = {"kind": "vaebm", "base": base, "energy": energy, "space": settings.space}
     rhythm = {name: STEPS[stage] for name in ("steps", "checkpoint_every", "validate_every")}
-    shares = {"batch_size": settings.plan.batch_size * workers, "validation_count": 100}
+    shares = {"batch_size": settings.plan.batch_size * workers * times, "validation_count": 100}
     plan = settings.plan.model_copy(update={**rhythm, **shares, "log_every": WARM_UP})
     content = settings.model_copy(update={"plan": plan}).model_dump(mode="json")
     if stage == "compose":
@@ -121,3 +130,69 @@ def test_weak_scaling(
     benchmark.extra_info["steps_per_second"] = [[round(x, 2) for x in pair] for pair in found]
     benchmark.extra_info["efficiency"] = statistics.median(two / one for one, two in found)
     benchmark.extra_info["load"] = os.getloadavg()[0]
+
+
+class Processes:
+    """Workers of one training, or trainings of one worker, that start their steps together."""
+
+    def __init__(self, job: Job, folder: Path, steps: int, trainings: int, workers: int) -> None:
+        folder.mkdir()
+        content = {"stage": job.stage, "description": job.description, "steps": steps}
+        content["meeting"] = str(folder / "meeting")
+        (folder / "job.json").write_text(json.dumps(content))
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+        self.steps = steps
+        self.running = [
+            subprocess.Popen(
+                [sys.executable, str(PROGRAM), str(folder / "job.json"), str(rank), str(workers)],
+                env=environment,
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            for _ in range(trainings)
+            for rank in range(workers)
+        ]
+
+    def rate(self) -> float:
+        """Steps a second of the slowest."""
+        for each in self.running:
+            assert each.stdout is not None and each.stdout.readline() == "ready\n"
+        for each in self.running:
+            assert each.stdin is not None
+            each.stdin.write("go\n")
+            each.stdin.flush()
+        seconds = [float(each.communicate()[0]) for each in self.running]
+        return self.steps / max(seconds)
+
+
+@pytest.mark.parametrize("times", BATCHES)
+@pytest.mark.parametrize("stage", STEPS)
+def test_weak_scaling_without_ray(
+    benchmark: Any,
+    stage: str,
+    times: int,
+    params: Params,
+    inputs: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    """extra_info: "efficiency" of two workers, "ceiling" of two trainings side by side."""
+    steps = max(10, STEPS[stage] // times)
+
+    def rate(name: str, trainings: int, workers: int) -> float:
+        work = job(stage, workers, params, inputs, times)
+        return Processes(work, tmp_path / name, steps, trainings, workers).rate()
+
+    def rounds() -> list[tuple[float, float, float]]:
+        return [
+            (rate(f"one-{n}", 1, 1), rate(f"apart-{n}", 2, 1), rate(f"together-{n}", 1, 2))
+            for n in range(ROUNDS)
+        ]
+
+    found = benchmark.pedantic(rounds, rounds=1)
+    info = benchmark.extra_info
+    info["steps_per_second"] = [[round(x, 2) for x in each] for each in found]
+    info["ceiling"] = statistics.median(apart / one for one, apart, _ in found)
+    info["efficiency"] = statistics.median(together / one for one, _, together in found)
+    info["of_ceiling"] = statistics.median(together / apart for _, apart, together in found)
+    info["load"] = os.getloadavg()[0]
