@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 
 from components.datasets.archives import extract_deb, extract_tgz, place_maybe_gzipped
 from components.datasets.catalog import (
@@ -217,6 +216,8 @@ def _npm_registry() -> str:
 
 
 def _from_sklearn(source: SklearnSource, files: list[RawFile], folder: Path, scratch: Path) -> None:
+    from sklearn.datasets import load_digits  # takes seconds, and one source alone needs it
+
     digits = load_digits()
     # 17 levels, 0 to 16, onto 0 to 255.
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)

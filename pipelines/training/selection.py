@@ -12,11 +12,8 @@ from torch import Tensor
 from components.datasets.loading import split_validation
 from components.datasets.shards import read_split
 from components.images import quantise
-from components.metrics.extractors import CLASSIFIER, Classifier, extract_features, load_extractor
-from components.metrics.fidelity import frechet_distance
 from components.metrics.likelihood import energy_distance
 from components.models.export import load_model
-from pipelines.judging.references import read_reference
 from pipelines.runtime.settings import Plan, Select
 
 ROWS = 500
@@ -39,6 +36,16 @@ def measure_of(
         case "last":
             return lambda items: {}
         case "frechet":
+            # Seconds to import, and not needed by trainings that are chosen otherwise.
+            from components.metrics.extractors import (
+                CLASSIFIER,
+                Classifier,
+                extract_features,
+                load_extractor,
+            )
+            from components.metrics.fidelity import frechet_distance
+            from pipelines.judging.references import read_reference
+
             features, judge = Path(description["features"]), select.extractor
             own = cast(Classifier, load_model(features)) if judge == CLASSIFIER else None
             extractor = load_extractor(judge, classifier=own, device=device)
