@@ -98,6 +98,7 @@ def test_without_the_token_nothing_runs(
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_failing_stage_fails_the_job(shared: Project, remote: Remote) -> None:
     shared.set("pretrain.vae-toy.latent", 0)
     job, done = remote.cluster.submit(f"cd {shared.root} && dvc repro pretrain@vae-toy")

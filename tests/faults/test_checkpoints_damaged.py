@@ -35,7 +35,7 @@ def step(checkpoint: Path) -> int:
     ("workers", "damage"),
     [
         (0, cut_short),
-        (0, left_unfinished),
+        pytest.param(0, left_unfinished, marks=pytest.mark.slow),
         pytest.param(1, cut_short, marks=pytest.mark.slow),
     ],
 )
@@ -57,6 +57,7 @@ def test_the_one_before_is_used(
     assert weights(toy) == undisturbed
 
 
+@pytest.mark.slow
 def test_without_a_whole_one_training_starts_afresh(toy: Project, undisturbed: bytes) -> None:
     running = start(toy, "python", "-m", "pipelines.stages.pretrain", "vae-toy")
     until(lambda: whole_checkpoints(toy), "a checkpoint")

@@ -106,6 +106,7 @@ def test_while_writing_shards(toy: Project) -> None:
     assert {file.name: file.read_bytes() for file in after.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_where_nothing_may_be_mounted(toy: Project) -> None:
     """A limit on the size of files stands for a full disk on any machine."""
     toy.set("pretrain.vae-toy.network.hidden", [700, 700])

@@ -70,6 +70,7 @@ def test_the_same_as_dvc(made_copy: Project) -> None:
     assert MODEL_TAG not in launch.data.tags
 
 
+@pytest.mark.slow
 def test_other_settings_from_another_folder(made_copy: Project, tmp_path: Path) -> None:
     root, name, other = made_copy.root, "name=vaebm-toy", "compose.vaebm-toy.max_gap=60"
     there = {

@@ -85,7 +85,7 @@ def with_own_images(project: Project, channels: int, on_unreadable: str) -> Para
     return load_params(project.root / "params.yaml")
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_from_folder_to_page(
     project: Project,
     channels: int,
