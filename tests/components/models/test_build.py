@@ -124,7 +124,7 @@ def refused(action) -> str:
 
 
 def test_unknown_kinds_are_refused_by_name():
-    assert "'gan'; known: vae, vaebm, classifier, latent" in refused(
+    assert "'gan'; known: vae, vaebm, short-run-ebm, classifier, latent" in refused(
         lambda: build_model({"kind": "gan"})
     )
     on_itself = {**DESCRIPTIONS["vaebm of points"], "base": DESCRIPTIONS["vaebm of points"]}
