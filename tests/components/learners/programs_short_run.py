@@ -20,7 +20,6 @@ from components.samplers.replay_buffer import ReplayBuffer
 
 WHOLE = slice(None)
 HALVES = (slice(0, 4), slice(4, 8))
-DRAWS = 300
 OPTIMISER = {"betas": (0.9, 0.999), "weight_decay": 0.0, "clip_deviations": None, "ema": 0.5}
 
 
@@ -51,8 +50,9 @@ def learner(
 
 
 def points(rows: slice) -> Batch:
-    x = torch.randn(8, 2, generator=torch.Generator().manual_seed(5)) * 2.0
-    return Batch(x[rows], None)
+    """Eight points, of which the second half are the first half again."""
+    half = torch.randn(4, 2, generator=torch.Generator().manual_seed(5)) * 2.0
+    return Batch(torch.cat([half, half])[rows], None)
 
 
 def learned(seed: int, rows: slice) -> dict[str, Tensor]:
@@ -67,22 +67,17 @@ def learned(seed: int, rows: slice) -> dict[str, Tensor]:
     return dict(taught.exported().state_dict())
 
 
-def drawn(seed: int, rows: slice, weight: float) -> Tensor:
-    """Gradients at one point in the space of weights, drawn many times: draws × parameters."""
-    taught, draws = learner(seed, 0.0, weight), []
-    for step in range(DRAWS):
-        taught.training_step(points(rows), step)
-        draws.append(torch.cat([p.grad.flatten() for p in taught.updater.parameters
-                                if p.grad is not None]))  # fmt: skip
-    return torch.stack(draws)
-
-
-def drawn_by_likelihood(seed: int, rows: slice) -> Tensor:
-    return drawn(seed, rows, 0.0)
-
-
-def drawn_with_the_generator(seed: int, rows: slice) -> Tensor:
-    return drawn(seed, rows, 1.0)
+def noisy(seed: int, rows: slice) -> dict[str, Tensor]:
+    """Gradients of two steps with noise of the seed's, by the objective; no weight moves."""
+    found = {}
+    for objective, weight in (("likelihood", 0.0), ("generator", 1.0)):
+        taught = learner(seed, 0.0, weight)
+        taught.prepare(points(rows))
+        for step in range(2):
+            taught.training_step(points(rows), step)
+            gradients = [p.grad.flatten() for p in taught.updater.parameters if p.grad is not None]
+            found[f"{objective}, step {step}"] = torch.cat(gradients)
+    return found
 
 
 def replayed(rank: int) -> Tensor:
@@ -98,6 +93,6 @@ if __name__ == "__main__":
     from two_workers import work_together
 
     with work_together() as (rank, kept):
-        for make in (learned, drawn_by_likelihood, drawn_with_the_generator):
-            kept[make.__name__] = make(rank, HALVES[rank])
+        kept["learned"] = learned(rank, HALVES[rank])
+        kept["noisy"] = noisy(rank, HALVES[rank])
         kept["replayed"] = replayed(rank)
