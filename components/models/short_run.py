@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -164,16 +163,14 @@ class ShortRunEBM(nn.Module):
             checkpoint: whether to bound the memory by computing steps again on the way back.
             settings: of another chain than the model's own.
         """
-        # A step that is computed again must find the weights as they were, not kept from before.
-        weights = nullcontext() if checkpoint else parametrize.cached()
-        with weights:
+        with parametrize.cached():
             return unrolled(
                 # Past `__call__`, behind which a compiled network would be.
                 lambda x: self.energy.forward(self.to_items(x)),
                 state,
                 settings or self.langevin,
                 generator,
-                checkpoint,
+                list(self.energy.parameters()) if checkpoint else None,
             )
 
     def interpolate(

@@ -49,8 +49,8 @@ def invert(
         raise UserError(f"an inversion needs steps and a rate above 0, not {steps} and {rate}")
     with torch.enable_grad():
         x = start.detach().clone().requires_grad_()
-        # A short memory of the squares: gradients shrink by orders of magnitude on the way, and those
-        # of the beginning would hold up the end.
+        # A short memory of the squares: gradients shrink by orders of magnitude on the way, and
+        # those of the beginning would hold up the end.
         adam = torch.optim.Adam([x], lr=rate, betas=(0.9, 0.95))
         now = _judged(generate, x, target)
         best = Inversion(*(part.detach().clone() for part in now))
