@@ -38,7 +38,10 @@ class ShortRunSettings:
         generator_weight: factor of the generator loss; 0: maximum likelihood alone, 1: Eq. 5.14.
         checkpoint: compute the sampler's steps again on the generator loss's way back, in place of
             keeping all that they computed.
-        energy_magnitude: coefficient of the mean of E² over data and chains; 0 in chapter 5.
+        energy_magnitude: coefficient of the mean of E² over data and chains; 0 in chapter 5. The
+            generator loss rewards ever steeper energies: on digits of 16×16 pixels Eq. 5.14 as it
+            stands ran off to a gap of -34,000 nats in its first 120 steps before it came back, and
+            with 0.001 to no more than -200.
         max_gap: mean energy of chains over that of data, in nats, that counts as run away.
 
     Raises:
