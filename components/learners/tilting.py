@@ -22,8 +22,8 @@ from components.learners.computing import Computing
 from components.learners.learner import Learner, Metrics, as_model_input
 from components.learners.optimisation import Schedule, Updater
 from components.learners.parallel import broadcast_module, pooled_moments
+from components.learners.phases import follow, phase_energies, phase_metrics, run_away
 from components.models.vaebm import VAEBM
-from components.networks.guard import GuardedEnergy, learned_energy
 from components.networks.normalisation import initialise_from
 from components.networks.spectral import SpectralRegulariser
 from components.samplers.langevin import LangevinSettings
@@ -128,7 +128,7 @@ class TiltingLearner(Learner):
 
     def training_step(self, batch: Batch, step: int) -> Metrics:
         self.model.train()
-        self._follow(batch)
+        follow(self.model.energy, batch, self.computing)
         warm = self.settings.warm_start_steps
         if step < warm:
             metrics = self.descend(self.warm_updater, batch, step, self._contrast)
@@ -144,11 +144,7 @@ class TiltingLearner(Learner):
         return self._exported.eval()
 
     def diverged(self, metrics: Mapping[str, float]) -> str | None:
-        reason = super().diverged(metrics)
-        gap = metrics.get("energy_gap", 0.0)
-        if reason is None and abs(gap) > self.settings.max_gap:
-            reason = f"energy gap {gap:.3g} beyond {self.settings.max_gap:.3g} nats"
-        return reason
+        return super().diverged(metrics) or run_away(metrics, self.settings.max_gap)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -177,10 +173,10 @@ class TiltingLearner(Learner):
         data = as_model_input(part.x, self.device)
         with self.computing.autocast():
             base = self.model.base.sample(len(data), self.generator)
-        energy_data, energy_base = self._energies(data, base)
+        energy_data, energy_base = phase_energies(self.model.energy, data, base, self.computing)
         c = self.normaliser()
         loss = F.softplus(energy_data - c).mean() + F.softplus(c - energy_base).mean()
-        metrics = _metrics(loss, energy_data, energy_base)
+        metrics = phase_metrics(loss, energy_data, energy_base)
         return loss + self._penalty(energy_data - c, energy_base - c), metrics
 
     def _likelihood(self, part: Batch, step: int) -> tuple[Tensor, Metrics]:
@@ -192,24 +188,12 @@ class TiltingLearner(Learner):
         chains = self.model.sample(len(data), self.generator, self.settings.langevin, noise_z=start)
         if buffer is not None:
             buffer.push(chains.noise, self.generator)
-        energy_data, energy_chain = self._energies(data, chains.items)
+        energy_data, energy_chain = phase_energies(
+            self.model.energy, data, chains.items, self.computing
+        )
         loss = energy_data.mean() - energy_chain.mean()
-        metrics = _metrics(loss, energy_data, energy_chain)
+        metrics = phase_metrics(loss, energy_data, energy_chain)
         return loss + self._penalty(energy_data, energy_chain), metrics
-
-    def _energies(self, data: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-        """Energies of both phases, as losses see them, by one pass over both."""
-        with self.computing.autocast():
-            both = learned_energy(self.model.energy, torch.cat([data, negative]))
-        energy_data, energy_negative = both.split([len(data), len(negative)])
-        return energy_data, energy_negative
-
-    def _follow(self, batch: Batch) -> None:
-        """Let an energy's guard follow the data, agreed between workers."""
-        energy = self.model.energy
-        if isinstance(energy, GuardedEnergy) and energy.guard is not None:
-            with self.computing.autocast():
-                energy.follow(as_model_input(batch.x, self.device), pooled_moments)
 
     def _penalty(self, data: Tensor, negative: Tensor) -> Tensor:
         """Energy magnitude, and the layers' spectral norms where that is asked for."""
@@ -218,13 +202,3 @@ class TiltingLearner(Learner):
         if self.spectral is not None:
             penalty = penalty + self.settings.spectral_penalty * self.spectral()
         return penalty
-
-
-def _metrics(loss: Tensor, data: Tensor, negative: Tensor) -> Metrics:
-    data, negative = data.detach(), negative.detach()
-    return {
-        "loss": loss.detach(),
-        "energy_gap": negative.mean() - data.mean(),
-        "energy_data": data.mean(),
-        "energy_chain": negative.mean(),
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from components.errors import UserError
 from components.models.latent_model import LatentModel, posterior_outputs
 from components.models.latent_priors import build_prior
+from components.models.short_run import ShortRunEBM, Start
 from components.models.vae import VAE
 from components.models.vaebm import VAEBM
 from components.networks.registry import build as build_network
+from components.samplers.langevin import LangevinSettings
 
 Description = Mapping[str, Any]
 
@@ -33,8 +35,9 @@ def build_model(description: Description) -> nn.Module:
     """Make a model with fresh weights (from torch's global generator).
 
     Args:
-        description: ``kind`` and what that kind needs; see `build_vae`, `build_vaebm` and
-            `build_latent`. A network's own settings go to `components.networks.registry`.
+        description: ``kind`` and what that kind needs; see `build_vae`, `build_vaebm`,
+            `build_short_run` and `build_latent`. A network's own settings go to
+            `components.networks.registry`.
 
     Raises:
         UserError: an unknown kind.
@@ -42,6 +45,7 @@ def build_model(description: Description) -> nn.Module:
     kinds = {
         "vae": build_vae,
         "vaebm": build_vaebm,
+        "short-run-ebm": build_short_run,
         "classifier": build_classifier,
         "latent": build_latent,
     }
@@ -96,13 +100,35 @@ def build_vaebm(description: Description) -> VAEBM:
     if description["base"]["kind"] != "vae":
         raise UserError(f"a vaebm needs a base of kind vae, not {description['base']['kind']!r}")
     base = build_vae(description["base"])
-    energy = dict(description["energy"])
-    kind = energy.pop("kind") + "-energy"
-    if len(base.shape) == 3:
-        energy.update(channels=base.shape[0], size=base.shape[1])
+    return VAEBM(base, build_energy(description["energy"], base.shape), description["space"])
+
+
+def build_short_run(description: Description) -> ShortRunEBM:
+    """Make a short-run EBM from ``shape``, ``energy``, ``langevin`` and ``start``.
+
+    The last two are the settings of `LangevinSettings` and `Start`.
+
+    Raises:
+        UserError: a wrong setting.
+    """
+    try:
+        langevin = LangevinSettings(**description["langevin"])
+        start = Start(**description["start"])
+    except TypeError as error:
+        raise UserError(f"sampler of a short-run EBM: {error}") from None
+    shape = tuple(description["shape"])
+    return ShortRunEBM(build_energy(description["energy"], shape), shape, langevin, start)
+
+
+def build_energy(description: Description, shape: Sequence[int]) -> nn.Module:
+    """Make an energy of items of a shape from ``kind``, without its -energy, and its settings."""
+    settings = dict(description)
+    kind = settings.pop("kind") + "-energy"
+    if len(shape) == 3:
+        settings.update(channels=shape[0], size=shape[1])
     else:
-        energy["dim"] = base.shape[0]
-    return VAEBM(base, build_network(kind, **energy), description["space"])
+        settings["dim"] = shape[0]
+    return build_network(kind, **settings)
 
 
 def build_classifier(description: Description) -> nn.Module:

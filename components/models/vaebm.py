@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from components.errors import UserError
 from components.models.vae import LOG_2PI, VAE
+from components.samplers.field import State
 from components.samplers.frozen import frozen
-from components.samplers.langevin import LangevinSettings, State, langevin
+from components.samplers.langevin import LangevinSettings, langevin
 
 Space = Literal["noise", "data"]
 

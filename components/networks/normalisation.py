@@ -57,6 +57,15 @@ def _is_weight_normalised(layer: nn.Module) -> bool:
     return parametrised and hasattr(cast(Any, layer).parametrizations.weight, "original0")
 
 
+def remembers(network: nn.Module) -> bool:
+    """Whether a forward pass in training mode leaves spectral normalisation another one."""
+    return any(
+        parametrize.is_parametrized(layer, "weight")
+        and hasattr(cast(Any, layer).parametrizations.weight[0], "_u")
+        for _, layer in weighted_layers(network)
+    )
+
+
 def _own(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     return mean, variance
 

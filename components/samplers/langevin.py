@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar, cast
+from typing import Generic, Literal
 
 import torch
 from torch import Tensor
 
 from components.errors import UserError
-
-State = Tensor | tuple[Tensor, ...]
-S = TypeVar("S", bound=State)
+from components.samplers.field import Field, S
 
 
 @dataclass(frozen=True)
@@ -154,44 +151,13 @@ def langevin(
         part.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
         for part in parts
     )
-    field = _Field(energy, isinstance(state, tuple), settings.autocast)
+    field = Field(energy, isinstance(state, tuple), settings.autocast)
     run = _adjusted if settings.metropolis else _unadjusted
     return run(field, position, settings, generator, frozenset(keep), step_sizes)
 
 
-class _Field(Generic[S]):
-    """The energy and its gradient, on states held as tuples."""
-
-    def __init__(self, energy: Callable[[S], Tensor], is_tuple: bool, autocast: str | None) -> None:
-        self.energy = energy
-        self.is_tuple = is_tuple
-        self.autocast = autocast
-
-    def pack(self, position: tuple[Tensor, ...]) -> S:
-        return cast(S, position if self.is_tuple else position[0])
-
-    def copy(self, position: tuple[Tensor, ...]) -> S:
-        return self.pack(tuple(part.detach().clone() for part in position))
-
-    def __call__(self, position: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return the N energies and their gradients, both detached."""
-        leaves = tuple(part.detach().requires_grad_() for part in position)
-        precision: AbstractContextManager[object] = (
-            torch.autocast(leaves[0].device.type, getattr(torch, self.autocast))
-            if self.autocast
-            else nullcontext()
-        )
-        with torch.enable_grad():
-            with precision:
-                energies = self.energy(self.pack(leaves))
-            total = energies.sum()
-        if energies.shape != leaves[0].shape[:1]:
-            raise ValueError(f"an energy gives one number a row, not {tuple(energies.shape)}")
-        return energies.detach().float(), torch.autograd.grad(total, leaves)
-
-
 def _unadjusted(
-    field: _Field[S],
+    field: Field[S],
     position: tuple[Tensor, ...],
     settings: LangevinSettings,
     generator: torch.Generator,
@@ -216,7 +182,7 @@ def _unadjusted(
 
 
 def _adjusted(
-    field: _Field[S],
+    field: Field[S],
     position: tuple[Tensor, ...],
     settings: LangevinSettings,
     generator: torch.Generator,

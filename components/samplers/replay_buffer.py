@@ -14,8 +14,9 @@ class ReplayBuffer:
     """A store of past states; a new chain starts from one of them with probability p.
 
     p grows linearly from 0 to `probability` over the first `anneal_steps` training steps; else a
-    chain starts from N(0, I). VAEBM keeps ε_z here and always draws ε_x afresh: dissertation,
-    appendix of chapter 4, after Table 4.10 (10,000 rows, p to 0.6 in 5,000 steps on CIFAR-10).
+    chain starts from N(0, I), or from where `draw` is told. VAEBM keeps ε_z here and always draws
+    ε_x afresh: dissertation, appendix of chapter 4, after Table 4.10 (10,000 rows, p to 0.6 in
+    5,000 steps on CIFAR-10).
     Replay buffer: Du and Mordatch, https://arxiv.org/abs/1903.08689.
 
     Args:
@@ -56,19 +57,27 @@ class ReplayBuffer:
         progress = min(1.0, step / self._anneal_steps) if self._anneal_steps else 1.0
         return self._probability * progress
 
-    def draw(self, n: int, step: int, generator: torch.Generator) -> Tensor:
+    def draw(
+        self, n: int, step: int, generator: torch.Generator, fresh: Tensor | None = None
+    ) -> Tensor:
         """Draw initial states.
 
         Args:
             n: number of rows.
             step: training step, for p.
             generator: decides for each row between buffer and noise, and draws both.
+            fresh: n×shape, on the device: what takes the place of the noise, for chains whose
+                starts have another law.
 
         Returns:
             float32, n×shape, a copy. All noise while the buffer is empty.
         """
         device = self._rows.device
-        noise = torch.randn(n, *self._rows.shape[1:], generator=generator, device=device)
+        noise = (
+            torch.randn(n, *self._rows.shape[1:], generator=generator, device=device)
+            if fresh is None
+            else fresh.clone()
+        )
         if self._count == 0:
             return noise
         index = torch.randint(self._count, (n,), generator=generator, device=device)

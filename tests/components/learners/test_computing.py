@@ -15,8 +15,10 @@ from components.learners.computing import Computing
 from components.learners.elbo import ELBOLearner
 from components.learners.learner import Learner
 from components.learners.optimisation import Schedule, Updater, Updaters
+from components.learners.short_run import ShortRunLearner, ShortRunSettings
 from components.learners.tilting import TiltingLearner, TiltingSettings
 from components.models.build import seeded
+from components.models.short_run import ShortRunEBM
 from components.models.vae import VAE
 from components.models.vaebm import VAEBM
 from components.samplers.langevin import LangevinSettings
@@ -65,12 +67,29 @@ def warm(computing: Computing) -> TiltingLearner:
     return tilting(computing, warm_start_steps=100)
 
 
-def gradient(taught: ELBOLearner | TiltingLearner) -> Tensor:
+def short_run(computing: Computing) -> ShortRunLearner:
+    model = seeded(
+        {
+            "kind": "short-run-ebm",
+            "shape": [2],
+            "energy": {"kind": "fully-connected", "hidden": [6, 5]},
+            "langevin": {"steps": 3, "step_size": 0.4},
+            "start": {"law": "normal", "scale": 1.0},
+        },
+        0,
+    )
+    assert isinstance(model, ShortRunEBM)
+    settings = ShortRunSettings(1.0, True, 0.1, 50.0)
+    buffer = ReplayBuffer(32, (2,), 0.5, 0)
+    return ShortRunLearner(model, settings, STILL, OPTIMISER, buffer, 1, computing)
+
+
+def gradient(taught: ELBOLearner | TiltingLearner | ShortRunLearner) -> Tensor:
     found = [p.grad.flatten() for p in taught.updater.parameters if p.grad is not None]
     return torch.cat(found).clone()
 
 
-@pytest.mark.parametrize("make", [elbo, warm, tilting])
+@pytest.mark.parametrize("make", [elbo, warm, tilting, short_run])
 def test_parts_of_a_batch_average_their_gradients(make) -> None:
     """The parts draw one after the other from one stream, so they can be followed one by one."""
     whole, single = make(replace(CPU, parts=2)), make(CPU)

@@ -11,7 +11,9 @@ import torch
 from components.errors import UserError
 from components.models.build import build_model, seeded
 from components.models.export import MODEL, WEIGHTS, export_model, load_model, weights_digest
+from components.models.short_run import ShortRunEBM, Start
 from components.models.vaebm import VAEBM
+from components.samplers.langevin import LangevinSettings
 
 POINTS = {
     "kind": "vae",
@@ -34,6 +36,20 @@ DESCRIPTIONS = {
     "vae of images": IMAGES,
     "vaebm of points": {"kind": "vaebm", "base": POINTS, "energy": FOURIER, "space": "data"},
     "vaebm of images": {"kind": "vaebm", "base": IMAGES, "energy": STRIDED, "space": "noise"},
+    "short-run EBM of points": {
+        "kind": "short-run-ebm",
+        "shape": [2],
+        "energy": FOURIER,
+        "langevin": {"steps": 2, "step_size": 0.1},
+        "start": {"law": "uniform", "scale": 4.0},
+    },
+    "short-run EBM of images": {
+        "kind": "short-run-ebm",
+        "shape": [1, 8, 8],
+        "energy": {"kind": "conv", "width": 4, "multipliers": [1, 2]},
+        "langevin": {"steps": 2, "step_size": 0.1, "noise_scale": 0.1},
+        "start": {"law": "normal", "scale": 1.0},
+    },
     "classifier": {"kind": "classifier", "shape": [1, 8, 8], "classes": 4, "width": 4},
 }
 
@@ -43,6 +59,9 @@ def run(model: torch.nn.Module) -> torch.Tensor:
     model = copy.deepcopy(model).eval()
     if isinstance(model, VAEBM):
         x = run(model.base)
+        return model.energy(x) + x.flatten(1).sum(1)
+    if isinstance(model, ShortRunEBM):
+        x = model.sample(5, torch.Generator().manual_seed(2)).items
         return model.energy(x) + x.flatten(1).sum(1)
     generator = torch.Generator().manual_seed(2)
     if not hasattr(model, "decode"):
@@ -107,6 +126,13 @@ def test_composition_is_of_its_description():
     assert not any(p.requires_grad for p in model.base.parameters())
 
 
+def test_a_short_run_ebm_brings_its_sampler():
+    points = build_model(DESCRIPTIONS["short-run EBM of points"])
+    assert points.langevin == LangevinSettings(2, 0.1) and points.start == Start("uniform", 4.0)
+    assert points.shape == (2,) and points.energy.input_scale == 4.0
+    assert build_model(DESCRIPTIONS["short-run EBM of images"]).langevin.noise_scale == 0.1
+
+
 def test_descriptions_are_left_as_they_are():
     for description in DESCRIPTIONS.values():
         before = copy.deepcopy(description)
@@ -124,11 +150,13 @@ def refused(action) -> str:
 
 
 def test_unknown_kinds_are_refused_by_name():
-    assert "'gan'; known: vae, vaebm, classifier, latent" in refused(
+    assert "'gan'; known: vae, vaebm, short-run-ebm, classifier, latent" in refused(
         lambda: build_model({"kind": "gan"})
     )
     on_itself = {**DESCRIPTIONS["vaebm of points"], "base": DESCRIPTIONS["vaebm of points"]}
     assert "base of kind vae, not 'vaebm'" in refused(lambda: build_model(on_itself))
+    short = {**DESCRIPTIONS["short-run EBM of points"], "langevin": {"stride": 1}}
+    assert "sampler of a short-run EBM" in refused(lambda: build_model(short))
     network = {**IMAGES["network"], "colour": "red"}
     assert "colour" in refused(lambda: build_model({**IMAGES, "network": network}))
 

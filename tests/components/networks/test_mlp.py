@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from components.errors import UserError
 from components.networks.layers import activation
@@ -113,3 +114,10 @@ def test_fourier_features_bring_fine_structure_within_reach():
 
     assert unexplained([20.0]) < 0.1
     assert unexplained([]) > 0.8
+
+
+def test_energies_of_chapter_5_have_five_layers():
+    energy = FullyConnectedEnergy(2, [256] * 4)
+    layers = [m for m in energy.modules() if isinstance(m, nn.Linear)]
+    assert [layer.out_features for layer in layers] == [256] * 4 + [1]
+    assert sum(isinstance(m, nn.SiLU) for m in energy.modules()) == 4

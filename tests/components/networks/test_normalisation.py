@@ -10,7 +10,7 @@ from components.errors import UserError
 from components.networks.energy_conv import StridedEnergy
 from components.networks.energy_residual import ResidualEnergy
 from components.networks.mlp import FullyConnectedEnergy
-from components.networks.normalisation import initialise_from, normalise, weighted_layers
+from components.networks.normalisation import initialise_from, normalise, remembers, weighted_layers
 
 
 def outputs(network: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -84,3 +84,15 @@ def test_spectral_normalisation_is_of_the_reshaped_matrix():
             layer(torch.zeros(1, 4, 3, 3))
     norm = torch.linalg.matrix_norm(layer.weight.flatten(1), ord=2)
     assert norm.item() == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("none", False), ("weight", False), ("spectral", True)]
+)
+def test_spectral_normalisation_alone_remembers(kind, expected):
+    network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.SiLU())
+    normalise(network, kind)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    network(torch.rand(2, 1, 5, 5))
+    changed = any(not torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    assert remembers(network) == changed == expected

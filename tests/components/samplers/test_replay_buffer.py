@@ -84,3 +84,15 @@ def test_wrong_settings_and_states_are_refused():
         ReplayBuffer(2, [2], probability=1.0, anneal_steps=0).load_state_dict(
             {"rows": torch.zeros(3, 2)}
         )
+
+
+def test_fresh_rows_are_those_that_are_given():
+    """In the place of noise, and copied where there is nothing else to draw."""
+    buffer = ReplayBuffer(10, [2], probability=0.5, anneal_steps=0)
+    fresh = torch.full((1000, 2), 7.0)
+    x = buffer.draw(1000, 0, seeded(), fresh)
+    assert torch.equal(x, fresh) and x.data_ptr() != fresh.data_ptr()
+    buffer.push(torch.full((10, 2), 100.0), seeded())
+    x = buffer.draw(1000, 0, seeded(), fresh)
+    assert set(x.flatten().tolist()) == {7.0, 100.0}
+    assert (x[:, 0] == 7.0).float().mean().item() == pytest.approx(0.5, abs=0.06)
