@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from components.errors import UserError
+from components.models.gradient_flow import GradientFlow
 from components.models.latent_model import LatentModel, posterior_outputs
 from components.models.latent_priors import build_prior
 from components.models.vae import VAE
 from components.models.vaebm import VAEBM
 from components.networks.registry import build as build_network
+from components.samplers.gradient_flow import FlowSettings
 
 Description = Mapping[str, Any]
 
@@ -33,8 +35,9 @@ def build_model(description: Description) -> nn.Module:
     """Make a model with fresh weights (from torch's global generator).
 
     Args:
-        description: ``kind`` and what that kind needs; see `build_vae`, `build_vaebm` and
-            `build_latent`. A network's own settings go to `components.networks.registry`.
+        description: ``kind`` and what that kind needs; see `build_vae`, `build_vaebm`,
+            `build_latent` and `build_gradient_flow`. A network's own settings go to
+            `components.networks.registry`.
 
     Raises:
         UserError: an unknown kind.
@@ -44,6 +47,7 @@ def build_model(description: Description) -> nn.Module:
         "vaebm": build_vaebm,
         "classifier": build_classifier,
         "latent": build_latent,
+        "gradient-flow": build_gradient_flow,
     }
     kind = description["kind"]
     if kind not in kinds:
@@ -96,13 +100,25 @@ def build_vaebm(description: Description) -> VAEBM:
     if description["base"]["kind"] != "vae":
         raise UserError(f"a vaebm needs a base of kind vae, not {description['base']['kind']!r}")
     base = build_vae(description["base"])
-    energy = dict(description["energy"])
+    return VAEBM(base, build_energy(description["energy"], base.shape), description["space"])
+
+
+def build_energy(description: Description, shape: Sequence[int]) -> nn.Module:
+    """Make an energy of items of a shape from ``kind``, without its ``-energy``, and settings."""
+    energy = dict(description)
     kind = energy.pop("kind") + "-energy"
-    if len(base.shape) == 3:
-        energy.update(channels=base.shape[0], size=base.shape[1])
+    if len(shape) == 3:
+        energy.update(channels=shape[0], size=shape[1])
     else:
-        energy["dim"] = base.shape[0]
-    return VAEBM(base, build_network(kind, **energy), description["space"])
+        energy["dim"] = shape[0]
+    return build_network(kind, **energy)
+
+
+def build_gradient_flow(description: Description) -> GradientFlow:
+    """Make a gradient flow from ``shape``, ``energy`` and ``flow`` (see `FlowSettings`)."""
+    shape = tuple(description["shape"])
+    settings = FlowSettings(**description["flow"])
+    return GradientFlow(build_energy(description["energy"], shape), shape, settings)
 
 
 def build_classifier(description: Description) -> nn.Module:

@@ -11,6 +11,7 @@ import torch
 from components.errors import UserError
 from components.models.build import build_model, seeded
 from components.models.export import MODEL, WEIGHTS, export_model, load_model, weights_digest
+from components.models.gradient_flow import GradientFlow
 from components.models.vaebm import VAEBM
 
 POINTS = {
@@ -34,6 +35,12 @@ DESCRIPTIONS = {
     "vae of images": IMAGES,
     "vaebm of points": {"kind": "vaebm", "base": POINTS, "energy": FOURIER, "space": "data"},
     "vaebm of images": {"kind": "vaebm", "base": IMAGES, "energy": STRIDED, "space": "noise"},
+    "gradient flow": {
+        "kind": "gradient-flow",
+        "shape": [2],
+        "energy": FOURIER,
+        "flow": {"time": 0.2, "tolerance": 1e-5},
+    },
     "classifier": {"kind": "classifier", "shape": [1, 8, 8], "classes": 4, "width": 4},
 }
 
@@ -45,6 +52,8 @@ def run(model: torch.nn.Module) -> torch.Tensor:
         x = run(model.base)
         return model.energy(x) + x.flatten(1).sum(1)
     generator = torch.Generator().manual_seed(2)
+    if isinstance(model, GradientFlow):
+        return model.log_prob(model.sample(5, generator)) + model.energy(torch.ones(5, 2)).detach()
     if not hasattr(model, "decode"):
         return model(torch.rand(5, 1, 8, 8, generator=generator))
     x = torch.rand(5, *model.shape, generator=generator)
