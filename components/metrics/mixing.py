@@ -2,8 +2,8 @@
 
 Gelman and Rubin 1992 (doi:10.1214/ss/1177011136) with split chains, and the effective sample size
 of several chains, both as in Vehtari et al., https://arxiv.org/abs/1903.08008, Eq. 1 to 4 and 10
-to 13, without ranks. Numbers followed along chains are S×N×...: S kept steps of N chains, each of any
-shape; results have that shape. Chains that stand still have no variance: nan, or infinite where
+to 13, without ranks. Numbers followed along chains are S×N×...: S kept steps of N chains, each of
+any shape; results have that shape. Chains that stand still have no variance: nan, or infinite where
 they stand still at different places.
 """
 
