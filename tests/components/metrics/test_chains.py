@@ -38,18 +38,18 @@ def wells(x: Tensor) -> Tensor:
 def test_chains_that_converge() -> None:
     """An AR(1) process with a = 1 - η/2 = 0.6, of variance η / (1 - a²)."""
     settings = LangevinSettings(steps=20, step_size=0.8)
-    found = diagnose(bowl, normal(200, 2), settings, seeded(), [2, 10], observe=lambda x: x[:, :1])
-    assert found.steps == list(range(201)) and found.energies.shape == (201, 200)
-    assert found.draws == 101 * 200 and found.r_hat.shape == found.effective.shape == (2,)
-    # Of converged chains R-hat² is 1 + (τ - 1) / S: halves of 50 steps, τ = 1.6 / 0.4.
-    assert found.r_hat[1].item() == pytest.approx(math.sqrt(1.0 + 3.0 / 50), abs=0.01)
+    found = diagnose(bowl, normal(200, 2), settings, seeded(), [2, 40], observe=lambda x: x[:, :1])
+    assert found.steps == list(range(801)) and found.energies.shape == (801, 200)
+    assert found.draws == 401 * 200 and found.r_hat.shape == found.effective.shape == (2,)
+    # Of converged chains R-hat² is 1 + (τ - 1) / S: halves of 200 steps, τ = 1.6 / 0.4.
+    assert found.r_hat[1].item() == pytest.approx(math.sqrt(1.0 + 3.0 / 200), abs=0.005)
     assert found.r_hat[0] < found.r_hat[1]
-    assert found.effective[1].item() == pytest.approx(100 * 200 * 0.4 / 1.6, rel=0.1)
+    assert found.effective[1].item() == pytest.approx(400 * 200 * 0.4 / 1.6, rel=0.1)
     # The energy is a sum of squares, whose correlation is that of the coordinate squared.
     expected = 0.36 ** torch.arange(5, dtype=torch.float64)
     torch.testing.assert_close(found.correlation[:5], expected, rtol=0.0, atol=0.04)
     variance = 0.8 / (1.0 - 0.36)
-    assert found.energies[100:].mean().item() == pytest.approx(variance, rel=0.03)
+    assert found.energies[400:].mean().item() == pytest.approx(variance, rel=0.03)
     # Independent by then: the difference has twice the variance.
     assert found.displacement == pytest.approx([math.sqrt(2 * variance)] * 2, rel=0.12)
 
