@@ -6,9 +6,8 @@ exp(-f) / Z. As a flow: the log-likelihood of Eq. 5.7 itself, through the revers
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -34,6 +33,8 @@ class FlowLearning:
         probes: of the likelihood's Hutchinson estimate, 0 for the exact trace.
         max_gap: of the energy objective: mean energy of samples over that of data, in the energy's
             own unit, that counts as run away.
+        tolerance: of the solver in training; None: the model's, by which it is sampled and judged.
+            A step's noise is far above either, and a coarser solve takes fewer evaluations.
 
     Raises:
         UserError: a value is out of its range.
@@ -43,12 +44,15 @@ class FlowLearning:
     backward: Backward
     probes: int
     max_gap: float
+    tolerance: float | None = None
 
     def __post_init__(self) -> None:
         if self.objective not in ("energy", "likelihood"):
             raise UserError(f"a flow's objective is energy or likelihood, not {self.objective}")
         if self.backward not in ("adjoint", "direct"):
             raise UserError(f"a flow's backward is adjoint or direct, not {self.backward}")
+        if self.tolerance is not None and not self.tolerance > 0.0:
+            raise UserError(f"a flow's tolerance must be positive, not {self.tolerance}")
         if self.probes < 0 or not self.max_gap > 0.0:
             raise UserError("a flow needs probes of 0 or more and a positive max_gap")
 
@@ -83,9 +87,11 @@ class GradientFlowLearner(Learner):
             raise UserError(f"a gradient flow is solved in float32, not in {computing.precision}")
         self.settings = settings
         self.model = computing.install(model)
+        self._flow = replace(
+            model.settings, tolerance=settings.tolerance or model.settings.tolerance
+        )
         self.updater = Updater(self.model.energy, schedule, **optimiser)
-        self._exported = copy.copy(model)
-        self._exported._modules = {"energy": self.updater.average}
+        self._exported = GradientFlow(self.updater.average, model.shape, model.settings)
 
     def training_step(self, batch: Batch, step: int) -> Metrics:
         self.model.train()
@@ -116,7 +122,7 @@ class GradientFlowLearner(Learner):
         noise = self.model.noise(len(data), self.generator)
         try:
             with frozen(self.model.energy):
-                samples, nfe = push(self.model.energy, noise, self.model.settings)
+                samples, nfe = push(self.model.energy, noise, self._flow)
         except FlowError:
             samples, nfe = noise * torch.nan, 0
         energies = self.model.energy(torch.cat([data, samples]))
@@ -137,7 +143,7 @@ class GradientFlowLearner(Learner):
         how = self.settings
         try:
             log_prob, way = self.model.log_prob_and_way(
-                data, how.probes, self.generator, how.backward
+                data, how.probes, self.generator, how.backward, self._flow
             )
             loss, nfe = -log_prob.mean(), way.nfe
         except FlowError:

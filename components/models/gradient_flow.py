@@ -85,6 +85,7 @@ class GradientFlow(nn.Module):
         probes: int = 0,
         generator: torch.Generator | None = None,
         backward: Backward = "direct",
+        settings: FlowSettings | None = None,
     ) -> tuple[Tensor, Pulled]:
         """As `log_prob`, differentiable by the energy's parameters, with where the items come from.
 
@@ -93,6 +94,7 @@ class GradientFlow(nn.Module):
             probes: as in `log_prob`.
             generator: as in `log_prob`.
             backward: see `pull`.
+            settings: instead of the model's own.
         """
         if probes and generator is None:
             raise UserError("Hutchinson's estimate draws its probes from a generator: give one")
@@ -101,7 +103,7 @@ class GradientFlow(nn.Module):
             size = (probes, *x.shape)
             coins = torch.randint(0, 2, size, generator=generator, device=x.device)
             directions = coins.to(x.dtype) * 2.0 - 1.0
-        pulled = pull(self.energy, x, self.settings, directions, backward)
+        pulled = pull(self.energy, x, settings or self.settings, directions, backward)
         log_noise = -0.5 * (pulled.start.square() + LOG_2PI).flatten(1).sum(dim=1)
         return log_noise + pulled.gain, pulled
 

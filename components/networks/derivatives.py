@@ -99,12 +99,12 @@ def forward_slope(energy: FullyConnectedEnergy, x: Tensor) -> Slope:
         value = torch.cat([scaled, sine, cosine], dim=1)
         first = torch.cat([first, turns * cosine, -turns * sine], dim=2)
         second = torch.cat([second, -speed * sine, -speed * cosine], dim=1)
-    stack = torch.cat([value.unsqueeze(0), first, second.unsqueeze(0)])
+    jet = value, first, second
     for layer in _layers(energy.body):
-        stack = _through(layer, stack)
+        jet = _through(layer, *jet)
     # The energy's own value is of no use here.
-    rows = stack[1:] @ energy.head.linear.weight.squeeze(0)
-    return Slope(rows[:-1].T, rows[-1])
+    weight = energy.head.linear.weight.squeeze(0)
+    return Slope((jet[1] @ weight).T, jet[2] @ weight)
 
 
 def _layers(body: nn.Sequential) -> list[nn.Module]:
@@ -112,17 +112,16 @@ def _layers(body: nn.Sequential) -> list[nn.Module]:
     return [layer for group in nested for layer in group]
 
 
-def _through(layer: nn.Module, stack: Tensor) -> Tensor:
-    """Pass value, tangents and Laplacian, (1 + D + 1)×N×F, through a layer."""
+def _through(
+    layer: nn.Module, value: Tensor, first: Tensor, second: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pass value N×F, tangents D×N×F and Laplacian N×F through a layer."""
     if isinstance(layer, nn.Linear):
-        mapped = stack @ layer.weight.T
-        if layer.bias is None:
-            return mapped
-        return torch.cat([mapped[:1] + layer.bias, mapped[1:]])
-    value, first, second = stack[0], stack[1:-1], stack[-1]
+        turned = layer.weight.T
+        return layer(value), first @ turned, second @ turned
     bent, slope, curvature = _bends(layer, value)
-    laplacian = torch.addcmul(slope * second, curvature, first.square().sum(dim=0))
-    return torch.cat([bent.unsqueeze(0), slope * first, laplacian.unsqueeze(0)])
+    squares = first.square().sum(dim=0)
+    return bent, slope * first, torch.addcmul(slope * second, curvature, squares)
 
 
 def _bends(layer: nn.Module, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:

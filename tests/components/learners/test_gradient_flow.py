@@ -143,6 +143,20 @@ def test_a_flow_that_cannot_be_solved_is_a_loss_that_is_not_finite(how: FlowLear
     assert all(p.grad is not None for p in taught.updater.parameters)
 
 
+@pytest.mark.parametrize("objective", ["energy", "likelihood"])
+def test_training_may_be_solved_more_coarsely(objective: Any) -> None:
+    """With fewer evaluations and almost the same gradient; the exported model keeps its own."""
+    found = {}
+    for tolerance in (None, 1e-2):
+        energy = Bowl(6.0)
+        taught = learner(energy, FlowLearning(objective, "direct", 0, 50.0, tolerance), rate=0.0)
+        metrics = taught.training_step(points(), 0)
+        found[tolerance] = metrics["nfe"].item(), energy.kappa.grad
+        assert cast(GradientFlow, taught.exported()).settings == SETTINGS
+    assert found[1e-2][0] < found[None][0]
+    torch.testing.assert_close(found[1e-2][1], found[None][1], rtol=0.05, atol=0.02)
+
+
 def test_settings_that_cannot_be() -> None:
     with pytest.raises(UserError, match="objective is energy or likelihood, not both"):
         FlowLearning("both", "direct", 0, 1.0)  # type: ignore[arg-type]
@@ -151,5 +165,7 @@ def test_settings_that_cannot_be() -> None:
     for probes, gap in ((-1, 1.0), (0, 0.0)):
         with pytest.raises(UserError, match="probes"):
             FlowLearning("energy", "direct", probes, gap)
+    with pytest.raises(UserError, match="tolerance must be positive"):
+        FlowLearning("energy", "direct", 0, 1.0, 0.0)
     with pytest.raises(UserError, match="float32, not in bfloat16"):
         learner(None, WAYS[0], precision="bfloat16")
