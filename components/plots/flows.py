@@ -23,16 +23,16 @@ class FlowRow:
     """What is shown of one training.
 
     Attributes:
-        samples: points of the flow, N×2.
+        samples: points of the flow or of chains, N×2.
         energy: log-density of exp(-f) / Z, R×R; row i is the i-th y from below.
-        flow: log-density of the flow, R×R.
+        flow: log-density of the flow, R×R; None for noisy chains, which have none (Figure 5.4).
         truth: log-density of the data's law, R×R.
         extent: maps show [-extent, extent]².
     """
 
     samples: ArrayLike
     energy: ArrayLike
-    flow: ArrayLike
+    flow: ArrayLike | None
     truth: ArrayLike
     extent: float
 
@@ -58,6 +58,9 @@ def flow_panels(rows: Mapping[str, FlowRow], *, logarithmic: bool) -> Figure:
         look.title(samples, f"{name}: samples" if len(rows) > 1 else "samples")
         shown = {"EBM's own density": row.energy, "flow's density": row.flow, "truth": row.truth}
         for panel, (title, log_density) in zip(maps, shown.items(), strict=True):
+            if log_density is None:
+                panel.remove()
+                continue
             look.title(panel, title)
             look.square(panel, row.extent)
             _map(panel, np.asarray(log_density, dtype=np.float64), row.extent, logarithmic)

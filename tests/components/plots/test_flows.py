@@ -55,6 +55,13 @@ def test_rows_have_names_and_extents_of_their_own(row: FlowRow) -> None:
     assert [axes.get_xlim()[1] for axes in figure.axes] == [2.0] * 4 + [5.0] * 4
 
 
+def test_chains_without_a_density_leave_its_place_empty(row: FlowRow) -> None:
+    noisy = dataclasses.replace(row, flow=None)
+    figure = flow_panels({"flow": row, "noisy": noisy}, logarithmic=True)
+    places = [axes.get_subplotspec().colspan.start for axes in figure.axes]
+    assert places == [0, 1, 2, 3, 0, 1, 3]
+
+
 def test_a_density_that_is_nowhere_draws(row: FlowRow) -> None:
     nowhere = dataclasses.replace(row, energy=np.full((4, 4), -np.inf))
     assert figure_to_array(flow_panels({"roll": nowhere}, logarithmic=False)).shape[2] == 3
