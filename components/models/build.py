@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from components.errors import UserError
+from components.models.gradient_flow import GradientFlow
 from components.models.latent_model import LatentModel, posterior_outputs
 from components.models.latent_priors import build_prior
 from components.models.short_run import ShortRunEBM, Start
 from components.models.vae import VAE
 from components.models.vaebm import VAEBM
 from components.networks.registry import build as build_network
+from components.samplers.gradient_flow import FlowSettings
 from components.samplers.langevin import LangevinSettings
 
 Description = Mapping[str, Any]
@@ -36,8 +38,8 @@ def build_model(description: Description) -> nn.Module:
 
     Args:
         description: ``kind`` and what that kind needs; see `build_vae`, `build_vaebm`,
-            `build_short_run` and `build_latent`. A network's own settings go to
-            `components.networks.registry`.
+            `build_short_run`, `build_latent` and `build_gradient_flow`. A network's own settings
+            go to `components.networks.registry`.
 
     Raises:
         UserError: an unknown kind.
@@ -48,6 +50,7 @@ def build_model(description: Description) -> nn.Module:
         "short-run-ebm": build_short_run,
         "classifier": build_classifier,
         "latent": build_latent,
+        "gradient-flow": build_gradient_flow,
     }
     kind = description["kind"]
     if kind not in kinds:
@@ -129,6 +132,13 @@ def build_energy(description: Description, shape: Sequence[int]) -> nn.Module:
     else:
         settings["dim"] = shape[0]
     return build_network(kind, **settings)
+
+
+def build_gradient_flow(description: Description) -> GradientFlow:
+    """Make a gradient flow from ``shape``, ``energy`` and ``flow`` (see `FlowSettings`)."""
+    shape = tuple(description["shape"])
+    settings = FlowSettings(**description["flow"])
+    return GradientFlow(build_energy(description["energy"], shape), shape, settings)
 
 
 def build_classifier(description: Description) -> nn.Module:

@@ -12,7 +12,7 @@ from scipy import integrate
 from components.datasets.toy import Checkerboard, GaussianGrid, SwissRoll, density
 from components.errors import UserError
 
-NAMES = ["25-gaussians", "swiss-roll", "checkerboard"]
+NAMES = ["25-gaussians", "9-gaussians", "swiss-roll", "small-swiss-roll", "checkerboard"]
 
 
 def grid(low: float, high: float, count: int) -> tuple[torch.Tensor, float]:
@@ -22,7 +22,7 @@ def grid(low: float, high: float, count: int) -> tuple[torch.Tensor, float]:
     return torch.cartesian_prod(axis, axis), width**2
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["25-gaussians", "9-gaussians", "swiss-roll", "checkerboard"])
 def test_integrates_to_one(name: str) -> None:
     points, area = grid(-8, 8, 400)
     # float32 points would move off the grid; the density itself works in float64.
@@ -64,6 +64,24 @@ def test_grid_has_the_stated_likelihood_and_ratio() -> None:
     assert torch.allclose(law.centres.mean(dim=0), torch.zeros(2, dtype=torch.float64))
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"), [("9-gaussians", -1.37), ("small-swiss-roll", -0.59)]
+)
+def test_chapter_5s_densities_are_just_above_the_flows_of_its_text(
+    name: str, expected: float
+) -> None:
+    x = density(name).sample(10_000, torch.Generator().manual_seed(0))
+    assert float(density(name).log_prob(x).mean()) == pytest.approx(expected, abs=0.04)
+
+
+def test_nine_gaussians_are_at_the_stated_places() -> None:
+    law = density("9-gaussians")
+    assert isinstance(law, GaussianGrid)
+    assert law.sigma == pytest.approx(0.16, abs=1e-4)
+    axis = torch.tensor([-2.0, 0.0, 2.0], dtype=torch.float64)
+    torch.testing.assert_close(law.centres, torch.cartesian_prod(axis, axis), rtol=1e-4, atol=1e-4)
+
+
 def test_swiss_roll_against_adaptive_quadrature() -> None:
     law = SwissRoll()
     for point in ([0.3, -1.9], [2.0, 2.0], [0.0, 0.0], [-3.0, 1.0]):
@@ -82,8 +100,8 @@ def test_swiss_roll_against_adaptive_quadrature() -> None:
 
 
 def test_fine_noise_keeps_the_swiss_roll_exact() -> None:
-    law = SwissRoll(noise=0.05)
-    points, area = grid(-3.4, 3.4, 256)
+    law = density("small-swiss-roll")
+    points, area = grid(-1.8, 1.8, 128)
     assert float(law.log_prob(points).exp().sum() * area) == pytest.approx(1, abs=1e-6)
 
 
@@ -96,5 +114,7 @@ def test_checkerboard_is_uniform_on_half_the_board() -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(UserError, match="'banana'; known: 25-gaussians, swiss-roll, checkerboard"):
+    with pytest.raises(
+        UserError, match=r"'banana'; known: 25-gaussians, 9-gaussians, swiss-roll, .*"
+    ):
         density("banana")

@@ -11,6 +11,7 @@ import torch
 from components.errors import UserError
 from components.models.build import build_model, seeded
 from components.models.export import MODEL, WEIGHTS, export_model, load_model, weights_digest
+from components.models.gradient_flow import GradientFlow
 from components.models.short_run import ShortRunEBM, Start
 from components.models.vaebm import VAEBM
 from components.samplers.langevin import LangevinSettings
@@ -50,6 +51,12 @@ DESCRIPTIONS = {
         "langevin": {"steps": 2, "step_size": 0.1, "noise_scale": 0.1},
         "start": {"law": "normal", "scale": 1.0},
     },
+    "gradient flow": {
+        "kind": "gradient-flow",
+        "shape": [2],
+        "energy": FOURIER,
+        "flow": {"time": 0.2, "tolerance": 1e-5},
+    },
     "classifier": {"kind": "classifier", "shape": [1, 8, 8], "classes": 4, "width": 4},
 }
 
@@ -64,6 +71,8 @@ def run(model: torch.nn.Module) -> torch.Tensor:
         x = model.sample(5, torch.Generator().manual_seed(2)).items
         return model.energy(x) + x.flatten(1).sum(1)
     generator = torch.Generator().manual_seed(2)
+    if isinstance(model, GradientFlow):
+        return model.log_prob(model.sample(5, generator)) + model.energy(torch.ones(5, 2)).detach()
     if not hasattr(model, "decode"):
         return model(torch.rand(5, 1, 8, 8, generator=generator))
     x = torch.rand(5, *model.shape, generator=generator)

@@ -1,0 +1,156 @@
+"""Learning the energy of a gradient flow, as an EBM is or as a flow is (dissertation, 5.3, 5.5.1).
+
+As an EBM: Eq. 5.1 with samples of the flow as the negative phase, which takes them for samples of
+exp(-f) / Z. As a flow: the log-likelihood of Eq. 5.7 itself, through the reverse solve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from components.datasets.loading import Batch
+from components.errors import UserError
+from components.learners.computing import Computing
+from components.learners.learner import Learner, Metrics, as_model_input
+from components.learners.optimisation import Schedule, Updater
+from components.models.gradient_flow import GradientFlow
+from components.samplers.frozen import frozen
+from components.samplers.gradient_flow import Backward, FlowError, push
+
+
+@dataclass(frozen=True)
+class FlowLearning:
+    """What the energy's training is governed by.
+
+    Attributes:
+        objective: ``energy``: Eq. 5.1; ``likelihood``: Eq. 5.7.
+        backward: of the likelihood, see `components.samplers.gradient_flow.pull`.
+        probes: of the likelihood's Hutchinson estimate, 0 for the exact trace.
+        max_gap: of the energy objective: mean energy of samples over that of data, in the energy's
+            own unit, that counts as run away.
+        tolerance: of the solver in training; None: the model's, by which it is sampled and judged.
+            A step's noise is far above either, and a coarser solve takes fewer evaluations.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+
+    objective: Literal["energy", "likelihood"]
+    backward: Backward
+    probes: int
+    max_gap: float
+    tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.objective not in ("energy", "likelihood"):
+            raise UserError(f"a flow's objective is energy or likelihood, not {self.objective}")
+        if self.backward not in ("adjoint", "direct"):
+            raise UserError(f"a flow's backward is adjoint or direct, not {self.backward}")
+        if self.tolerance is not None and not self.tolerance > 0.0:
+            raise UserError(f"a flow's tolerance must be positive, not {self.tolerance}")
+        if self.probes < 0 or not self.max_gap > 0.0:
+            raise UserError("a flow needs probes of 0 or more and a positive max_gap")
+
+
+class GradientFlowLearner(Learner):
+    """Trains f of dx/dt = -∇f(x).
+
+    Args:
+        model: the flow.
+        settings: the objective.
+        schedule: the learning rate.
+        optimiser: further arguments of `Updater`.
+        seed: of the noise and the probes, this worker's own.
+        computing: how the arithmetic is carried out; energies are differentiated twice, so that
+            they are not compiled.
+
+    Raises:
+        UserError: a number format whose rounding is coarser than any tolerance of the solver.
+    """
+
+    def __init__(
+        self,
+        model: GradientFlow,
+        settings: FlowLearning,
+        schedule: Schedule,
+        optimiser: Mapping[str, Any],
+        seed: int,
+        computing: Computing,
+    ) -> None:
+        super().__init__(computing, seed)
+        if computing.precision != "float32":
+            raise UserError(f"a gradient flow is solved in float32, not in {computing.precision}")
+        self.settings = settings
+        self.model = computing.install(model)
+        self._flow = replace(
+            model.settings, tolerance=settings.tolerance or model.settings.tolerance
+        )
+        self.updater = Updater(self.model.energy, schedule, **optimiser)
+        self._exported = GradientFlow(self.updater.average, model.shape, model.settings)
+
+    def training_step(self, batch: Batch, step: int) -> Metrics:
+        self.model.train()
+        loss_of = self._contrast if self.settings.objective == "energy" else self._likelihood
+        metrics = self.descend(self.updater, batch, step, loss_of)
+        return metrics | {"gradient_norm": self.updater.gradient_norm()}
+
+    def exported(self) -> nn.Module:
+        return self._exported.eval()
+
+    def diverged(self, metrics: Mapping[str, float]) -> str | None:
+        reason = super().diverged(metrics)
+        gap = metrics.get("energy_gap", 0.0)
+        if reason is None and abs(gap) > self.settings.max_gap:
+            reason = f"energy gap {gap:.3g} beyond {self.settings.max_gap:.3g}"
+        return reason
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"updater": self.updater.state_dict(), "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.updater.load_state_dict(state["updater"])
+        self.generator.set_state(state["generator"].cpu())
+
+    def _contrast(self, part: Batch) -> tuple[Tensor, Metrics]:
+        """A loss with the gradient of Eq. 5.1, samples of the flow being constants in it."""
+        data = as_model_input(part.x, self.device)
+        noise = self.model.noise(len(data), self.generator)
+        try:
+            with frozen(self.model.energy):
+                samples, nfe = push(self.model.energy, noise, self._flow)
+        except FlowError:
+            samples, nfe = noise * torch.nan, 0
+        energies = self.model.energy(torch.cat([data, samples]))
+        of_data, of_samples = energies.split([len(data), len(samples)])
+        loss = of_data.mean() - of_samples.mean()
+        seen = of_samples.detach().mean(), of_data.detach().mean()
+        return loss, {
+            "loss": loss.detach(),
+            "energy_gap": seen[0] - seen[1],
+            "energy_data": seen[1],
+            "energy_chain": seen[0],
+            "nfe": torch.tensor(float(nfe), device=self.device),
+        }
+
+    def _likelihood(self, part: Batch) -> tuple[Tensor, Metrics]:
+        """Minus the mean log-likelihood, nats."""
+        data = as_model_input(part.x, self.device)
+        how = self.settings
+        try:
+            log_prob, way = self.model.log_prob_and_way(
+                data, how.probes, self.generator, how.backward, self._flow
+            )
+            loss, nfe = -log_prob.mean(), way.nfe
+        except FlowError:
+            # Not a number and not an exception: other workers wait for this one's gradients, and
+            # the loop knows what to do with a loss that is not finite.
+            loss, nfe = self.model.energy(data).mean() * torch.nan, 0
+        return loss, {
+            "nll": loss.detach(),
+            "nfe": torch.tensor(float(nfe), device=self.device),
+        }
