@@ -4,20 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from components.models.build import Description
 from components.samplers.langevin import LangevinSettings
-from pipelines.runtime.settings import LatentCompose, LatentPretrain, VAEBMCompose, VAEPretrain
-from pipelines.runtime.stage import Training
+from pipelines.runtime.stage import TrainedSettings, Training
 
 MODELS = Path("models")
 FEATURES = MODELS / "features"
 SHARDS = Path("data/shards")
 
 
+class ModelSettings(TrainedSettings, Protocol):
+    """What the settings of any model hold."""
+
+    @property
+    def kind(self) -> str:
+        """Of the model."""
+
+    @property
+    def data(self) -> str:
+        """The data set's name."""
+
+
+class CompositionSettings(ModelSettings, Protocol):
+    """What the settings of any composition hold."""
+
+    @property
+    def base(self) -> str:
+        """The base's name."""
+
+
 def base_training(
     name: str,
-    settings: VAEPretrain | LatentPretrain,
+    settings: ModelSettings,
     model: Description,
     inputs: Mapping[str, Path] | None = None,
 ) -> Training:
@@ -42,7 +62,7 @@ def base_training(
 
 def composition_training(
     name: str,
-    settings: VAEBMCompose | LatentCompose,
+    settings: CompositionSettings,
     model: Description,
     inputs: Mapping[str, Path] | None = None,
     chain: LangevinSettings | None = None,
