@@ -18,6 +18,7 @@ from components.errors import UserError
 from components.learners.computing import Computing
 from components.learners.learner import Learner, Metrics, as_model_input
 from components.learners.optimisation import Schedule, Updater
+from components.learners.phases import phase_metrics, run_away
 from components.models.gradient_flow import GradientFlow
 from components.samplers.frozen import frozen
 from components.samplers.gradient_flow import Backward, FlowError, push
@@ -103,11 +104,7 @@ class GradientFlowLearner(Learner):
         return self._exported.eval()
 
     def diverged(self, metrics: Mapping[str, float]) -> str | None:
-        reason = super().diverged(metrics)
-        gap = metrics.get("energy_gap", 0.0)
-        if reason is None and abs(gap) > self.settings.max_gap:
-            reason = f"energy gap {gap:.3g} beyond {self.settings.max_gap:.3g}"
-        return reason
+        return super().diverged(metrics) or run_away(metrics, self.settings.max_gap)
 
     def state_dict(self) -> dict[str, Any]:
         return {"updater": self.updater.state_dict(), "generator": self.generator.get_state()}
@@ -128,14 +125,8 @@ class GradientFlowLearner(Learner):
         energies = self.model.energy(torch.cat([data, samples]))
         of_data, of_samples = energies.split([len(data), len(samples)])
         loss = of_data.mean() - of_samples.mean()
-        seen = of_samples.detach().mean(), of_data.detach().mean()
-        return loss, {
-            "loss": loss.detach(),
-            "energy_gap": seen[0] - seen[1],
-            "energy_data": seen[1],
-            "energy_chain": seen[0],
-            "nfe": torch.tensor(float(nfe), device=self.device),
-        }
+        evaluations = torch.tensor(float(nfe), device=self.device)
+        return loss, phase_metrics(loss, of_data, of_samples) | {"nfe": evaluations}
 
     def _likelihood(self, part: Batch) -> tuple[Tensor, Metrics]:
         """Minus the mean log-likelihood, nats."""
