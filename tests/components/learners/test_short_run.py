@@ -115,6 +115,7 @@ def test_a_resumed_training_ends_the_same(assert_resumable, description, weight)
 
 # PyTorch hides this warning of its compiler's own from all but those who make warnings errors.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.slow
 def test_a_compiled_network_learns_the_same():
     """Though compiled code is not differentiated twice."""
 
