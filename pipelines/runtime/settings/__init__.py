@@ -6,13 +6,21 @@ that names the path, the value and what is allowed.
 
 from pipelines.runtime.settings.base import Settings, entry
 from pipelines.runtime.settings.composing import Langevin, VAEBMCompose
+from pipelines.runtime.settings.gradient_flow import (
+    EnergyObjective,
+    FlowEvaluate,
+    FlowODE,
+    FlowPretrain,
+    FlowSample,
+    FlowTable,
+    LikelihoodSelect,
+)
 from pipelines.runtime.settings.judging import (
     Claim,
     ClassifierTraining,
     Comparison,
     Curve,
     DistributionRecall,
-    Evaluate,
     Features,
     ImageEvaluate,
     ImageFeatures,
@@ -33,7 +41,14 @@ from pipelines.runtime.settings.latent import (
     MixturePrior,
     PerceptualReconstruction,
 )
-from pipelines.runtime.settings.root import Compose, Params, Pretrain, load_params
+from pipelines.runtime.settings.root import (
+    Compose,
+    Drawing,
+    Evaluate,
+    Params,
+    Pretrain,
+    load_params,
+)
 from pipelines.runtime.settings.selecting import (
     EnergyDistanceSelect,
     FrechetSelect,
@@ -64,9 +79,16 @@ __all__ = [
     "Compose",
     "Curve",
     "DistributionRecall",
+    "Drawing",
     "EnergyDistanceSelect",
+    "EnergyObjective",
     "Evaluate",
     "Features",
+    "FlowEvaluate",
+    "FlowODE",
+    "FlowPretrain",
+    "FlowSample",
+    "FlowTable",
     "FrechetSelect",
     "GANPenalty",
     "HalvingDecay",
@@ -78,6 +100,7 @@ __all__ = [
     "LatentCompose",
     "LatentEvaluate",
     "LatentPretrain",
+    "LikelihoodSelect",
     "MixturePrior",
     "Neighbourhood",
     "Optimiser",

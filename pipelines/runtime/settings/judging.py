@@ -50,13 +50,18 @@ class PointFeatures(Settings):
 Features = Annotated[ImageFeatures | PointFeatures, Field(discriminator="kind")]
 
 
-class Sample(Settings):
-    """Samples of one model."""
+class Draws(Settings):
+    """How much is drawn from a model."""
 
     count: Count  # items of a draw
     draws: Count  # independent draws, for the deviation of the metrics
     seed: Amount
     batch_size: Count  # items of one call
+
+
+class Sample(Draws):
+    """Samples of one model."""
+
     langevin: Langevin | None  # the composition's test-time chain; null for a base
     chain_states: Amount  # states of a chain shown in the pictures; 0: none
 
@@ -124,9 +129,6 @@ class LatentEvaluate(Settings):
     latent_count: Count  # test images that are encoded, at the most
     neighbours: Neighbourhood
     interpolations: Interpolation
-
-
-Evaluate = Annotated[PointEvaluate | ImageEvaluate | LatentEvaluate, Field(discriminator="kind")]
 
 
 class Average(Settings):

@@ -7,16 +7,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Discriminator, Field, Tag, ValidationError
 
 from components.errors import UserError
 from pipelines.runtime.settings.base import Count, Settings, one_line
 from pipelines.runtime.settings.composing import VAEBMCompose
+from pipelines.runtime.settings.gradient_flow import (
+    FlowEvaluate,
+    FlowPretrain,
+    FlowSample,
+    FlowTable,
+)
 from pipelines.runtime.settings.judging import (
     Average,
     Comparison,
-    Evaluate,
     Features,
+    ImageEvaluate,
+    LatentEvaluate,
+    PointEvaluate,
     Report,
     Sample,
     Table,
@@ -26,8 +34,33 @@ from pipelines.runtime.settings.paths import replaced
 from pipelines.runtime.settings.sweeping import Sweep
 from pipelines.runtime.settings.training import Runtime, VAEPretrain
 
-Pretrain = Annotated[VAEPretrain | LatentPretrain, Field(discriminator="kind")]
+Pretrain = Annotated[VAEPretrain | LatentPretrain | FlowPretrain, Field(discriminator="kind")]
 Compose = Annotated[VAEBMCompose | LatentCompose, Field(discriminator="kind")]
+
+
+Evaluate = Annotated[
+    PointEvaluate | ImageEvaluate | LatentEvaluate | FlowEvaluate, Field(discriminator="kind")
+]
+
+
+def _holding(key: str) -> Discriminator:
+    """Tells settings that have a key from those that have not, which have no `kind`."""
+
+    def tag(value: Any) -> str:
+        there = key in value if isinstance(value, Mapping) else hasattr(value, key)
+        return f"with {key}" if there else f"without {key}"
+
+    return Discriminator(tag)
+
+
+Drawing = Annotated[
+    Annotated[FlowSample, Tag("with flow")] | Annotated[Sample, Tag("without flow")],
+    _holding("flow"),
+]
+Tabulate = Annotated[
+    Annotated[FlowTable, Tag("with kind")] | Annotated[Table, Tag("without kind")],
+    _holding("kind"),
+]
 
 
 class Fetch(Settings):
@@ -49,10 +82,10 @@ class Params(Settings):
     features: dict[str, Features] = Field(default_factory=dict)
     pretrain: dict[str, Pretrain] = Field(default_factory=dict)
     compose: dict[str, Compose] = Field(default_factory=dict)
-    sample: dict[str, Sample] = Field(default_factory=dict)
+    sample: dict[str, Drawing] = Field(default_factory=dict)
     evaluate: dict[str, Evaluate] = Field(default_factory=dict)
     average: dict[str, Average] = Field(default_factory=dict)
-    tabulate: dict[str, Table] = Field(default_factory=dict)
+    tabulate: dict[str, Tabulate] = Field(default_factory=dict)
     compare: dict[str, Comparison] = Field(default_factory=dict)
     report: dict[str, Report] = Field(default_factory=dict)
     sweeps: dict[str, Sweep] = Field(default_factory=dict)
