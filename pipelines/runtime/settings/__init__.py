@@ -16,6 +16,7 @@ from pipelines.runtime.settings.gradient_flow import (
     LikelihoodSelect,
 )
 from pipelines.runtime.settings.judging import (
+    ChainDiagnosis,
     Claim,
     ClassifierTraining,
     Comparison,
@@ -55,6 +56,7 @@ from pipelines.runtime.settings.selecting import (
     LastSelect,
     Select,
 )
+from pipelines.runtime.settings.short_run import ShortRunEvaluate, ShortRunPretrain
 from pipelines.runtime.settings.sweeping import (
     ASHAScheduler,
     ChoiceSpace,
@@ -72,6 +74,7 @@ from pipelines.runtime.settings.training import (
 
 __all__ = [
     "ASHAScheduler",
+    "ChainDiagnosis",
     "ChoiceSpace",
     "Claim",
     "ClassifierTraining",
@@ -116,6 +119,8 @@ __all__ = [
     "Search",
     "Select",
     "Settings",
+    "ShortRunEvaluate",
+    "ShortRunPretrain",
     "Space",
     "Sweep",
     "Table",

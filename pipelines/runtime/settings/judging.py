@@ -87,6 +87,16 @@ class PointEvaluate(Settings):
     mode_radius: Positive  # σ: farther from every mode is off-mode
 
 
+class ChainDiagnosis(Settings):
+    """Langevin chains run on for longer than in training, or than in sampling: do they mix?"""
+
+    chains: Annotated[int, Field(ge=2)]  # side by side
+    multiples: Annotated[list[Count], Field(min_length=1)]  # of the steps, from 2 up: how long
+    every: Count  # steps between those kept; all of them are held at once
+    projections: Amount  # random directions of the state that are followed beside the energy
+    directions: Count  # of the sliced Wasserstein distance between items
+
+
 class ImageEvaluate(Settings):
     """Distances of samples from data, and detection of what is not data."""
 
@@ -95,6 +105,7 @@ class ImageEvaluate(Settings):
     outsiders: Outsiders
     ood_count: Count  # images of each set whose log-density is compared
     bound_samples: Count  # posterior samples of the base's bound (K)
+    diagnosis: ChainDiagnosis | None = None  # of a composition's chains; left out: none
 
 
 class DistributionRecall(Settings):

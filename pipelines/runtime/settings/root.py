@@ -31,15 +31,19 @@ from pipelines.runtime.settings.judging import (
 )
 from pipelines.runtime.settings.latent import LatentCompose, LatentPretrain
 from pipelines.runtime.settings.paths import replaced
+from pipelines.runtime.settings.short_run import ShortRunEvaluate, ShortRunPretrain
 from pipelines.runtime.settings.sweeping import Sweep
 from pipelines.runtime.settings.training import Runtime, VAEPretrain
 
-Pretrain = Annotated[VAEPretrain | LatentPretrain | FlowPretrain, Field(discriminator="kind")]
+Pretrain = Annotated[
+    VAEPretrain | LatentPretrain | ShortRunPretrain | FlowPretrain, Field(discriminator="kind")
+]
 Compose = Annotated[VAEBMCompose | LatentCompose, Field(discriminator="kind")]
 
 
 Evaluate = Annotated[
-    PointEvaluate | ImageEvaluate | LatentEvaluate | FlowEvaluate, Field(discriminator="kind")
+    PointEvaluate | ImageEvaluate | LatentEvaluate | ShortRunEvaluate | FlowEvaluate,
+    Field(discriminator="kind"),
 ]
 
 
