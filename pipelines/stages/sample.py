@@ -21,16 +21,19 @@ from components.errors import DivergedError, UserError
 from components.files import whole_folder
 from components.images import quantise
 from components.models.export import load_model, read_story, weights_digest
+from components.models.gradient_flow import GradientFlow
 from components.models.latent_model import LatentModel
 from components.models.vae import VAE
 from components.models.vaebm import VAEBM
-from pipelines.runtime.builders import langevin_of
+from components.samplers.frozen import frozen
+from components.samplers.gradient_flow import FlowError, Pushed, push
+from pipelines.runtime.builders import flow_of, langevin_of
 from pipelines.runtime.cli import run_stage
 from pipelines.runtime.loop import stream_seed
 from pipelines.runtime.outputs import write_json
 from pipelines.runtime.progress import ProgressDisplay
 from pipelines.runtime.projects import LAUNCH
-from pipelines.runtime.settings import Langevin, Params, Sample, entry
+from pipelines.runtime.settings import Drawing, FlowSample, Langevin, Params, entry
 
 CHAINS_SHOWN = 10
 
@@ -102,7 +105,7 @@ def check_settings(name: str, folder: Path, params: Params) -> None:
 
 def draw_items(
     model: nn.Module,
-    settings: Sample,
+    settings: Drawing,
     draw: int,
     device: torch.device,
     display: ProgressDisplay | None = None,
@@ -125,6 +128,8 @@ def draw_items(
             parts.append(stored(samples.items))
             if samples.acceptance is not None:
                 rates.append(samples.acceptance.mean().item())
+        elif isinstance(model, GradientFlow):
+            parts.append(stored(_pushed(model, settings, count, generator).items))
         else:
             parts.append(stored(cast(VAE | LatentModel, model).sample(count, generator)))
         done += count
@@ -148,22 +153,47 @@ def stored(items: Tensor) -> Tensor:
     return (quantise(items) if items.dim() == 4 else items.float()).cpu()
 
 
-def network_evaluations(model: nn.Module, settings: Sample) -> int:
-    """Network evaluations behind one sample: one pass of a base, the steps of a chain."""
+def network_evaluations(model: nn.Module, settings: Drawing) -> int:
+    """Network evaluations behind one sample: one pass of a base, the steps of a chain.
+
+    Those of a flow are counted in a batch of noise: its solver takes what the tolerance asks for.
+    """
+    if isinstance(model, GradientFlow):
+        device = next(model.parameters()).device
+        generator = torch.Generator(device).manual_seed(settings.seed)
+        return _pushed(model, settings, min(settings.batch_size, settings.count), generator).nfe
     return _chain_settings(settings).steps if isinstance(model, VAEBM) else 1
 
 
-def _chain_settings(settings: Sample) -> Langevin:
-    if settings.langevin is None:
+def _pushed(
+    model: GradientFlow, settings: Drawing, count: int, generator: torch.Generator
+) -> Pushed:
+    if not isinstance(settings, FlowSample):
+        raise UserError(
+            "a gradient flow is sampled by its ODE: give sample.NAME.flow a value or null (the "
+            "model's own), instead of langevin and chain_states"
+        )
+    try:
+        with frozen(model.energy):
+            noise = model.noise(count, generator)
+            return push(model.energy, noise, flow_of(settings.flow) or model.settings)
+    except FlowError as error:
+        raise DivergedError(str(error)) from None
+
+
+def _chain_settings(settings: Drawing) -> Langevin:
+    if isinstance(settings, FlowSample) or settings.langevin is None:
         raise UserError("a composition is sampled by a chain: give sample.NAME.langevin a value")
     return settings.langevin
 
 
 def _write_chain(
-    model: nn.Module, settings: Sample, target: Path, device: torch.device
+    model: nn.Module, settings: Drawing, target: Path, device: torch.device
 ) -> list[int]:
     """Keep what some chains looked like at evenly spaced steps; says which steps."""
-    if not isinstance(model, VAEBM) or settings.chain_states == 0:
+    if not isinstance(model, VAEBM) or isinstance(settings, FlowSample):
+        return []
+    if settings.chain_states == 0:
         return []
     chain = langevin_of(_chain_settings(settings))
     steps = np.unique(np.linspace(0, chain.steps, settings.chain_states).round().astype(int))
