@@ -62,7 +62,8 @@ class Draws(Settings):
 class Sample(Draws):
     """Samples of one model."""
 
-    langevin: Langevin | None  # the composition's test-time chain; null for a base
+    # A composition's test-time chain; null for a base, and for a short-run EBM's own steps.
+    langevin: Langevin | None
     chain_states: Amount  # states of a chain shown in the pictures; 0: none
 
 
