@@ -46,6 +46,10 @@ def main(name: str, params: Params) -> None:
             from pipelines.judging.latent import judge_latent
 
             figures = judge_latent(model, settings, samples, folder, numbers)
+        elif settings.kind == "short-run-images":
+            from pipelines.judging.short_run import judge_short_run
+
+            figures = judge_short_run(model, settings, samples, folder, numbers)
         else:
             from pipelines.judging.images import judge_images
 

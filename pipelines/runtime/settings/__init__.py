@@ -56,7 +56,11 @@ from pipelines.runtime.settings.selecting import (
     LastSelect,
     Select,
 )
-from pipelines.runtime.settings.short_run import ShortRunEvaluate, ShortRunPretrain
+from pipelines.runtime.settings.short_run import (
+    Reconstruction,
+    ShortRunEvaluate,
+    ShortRunPretrain,
+)
 from pipelines.runtime.settings.sweeping import (
     ASHAScheduler,
     ChoiceSpace,
@@ -113,6 +117,7 @@ __all__ = [
     "PointEvaluate",
     "PointFeatures",
     "Pretrain",
+    "Reconstruction",
     "Report",
     "Runtime",
     "Sample",
