@@ -60,12 +60,12 @@ class FlowPretrain(Settings):
     ]
 
     @model_validator(mode="after")
-    def _held_out_points_suffice(self) -> FlowPretrain:
+    def _parts_go_together(self) -> FlowPretrain:
         if self.plan.precision != "float32":
             raise ValueError("plan.precision float32: the solver's tolerance is finer than others")
-        if isinstance(self.select, LikelihoodSelect):
-            if self.select.count > self.plan.validation_count:
-                raise ValueError(f"select.count {self.plan.validation_count} or less, as held out")
+        held_out, select = self.plan.validation_count, self.select
+        if isinstance(select, LikelihoodSelect) and select.count > held_out:
+            raise ValueError(f"select.count {held_out} or less, as many as are held out")
         return self
 
 
@@ -111,7 +111,6 @@ class FlowGap(Settings):
 class FlowTable(Settings):
     """Gradient flows side by side, with the dissertation's log-likelihoods (5.5.1)."""
 
-    kind: Literal["flows"]
     title: str
     workflow: str  # dvc.yaml whose stages make the models
     rows: Annotated[list[FlowRow], Field(min_length=2)]

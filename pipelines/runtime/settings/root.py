@@ -47,23 +47,15 @@ Evaluate = Annotated[
 ]
 
 
-def _holding(key: str) -> Discriminator:
-    """Tells settings that have a key from those that have not, which have no `kind`."""
-
-    def tag(value: Any) -> str:
-        there = key in value if isinstance(value, Mapping) else hasattr(value, key)
-        return f"with {key}" if there else f"without {key}"
-
-    return Discriminator(tag)
+def _sampler(value: Any) -> str:
+    """Tells settings of samples apart, which have no `kind`."""
+    flow = "flow" in value if isinstance(value, Mapping) else isinstance(value, FlowSample)
+    return "by a flow" if flow else "by a model"
 
 
 Drawing = Annotated[
-    Annotated[FlowSample, Tag("with flow")] | Annotated[Sample, Tag("without flow")],
-    _holding("flow"),
-]
-Tabulate = Annotated[
-    Annotated[FlowTable, Tag("with kind")] | Annotated[Table, Tag("without kind")],
-    _holding("kind"),
+    Annotated[FlowSample, Tag("by a flow")] | Annotated[Sample, Tag("by a model")],
+    Discriminator(_sampler),
 ]
 
 
@@ -89,7 +81,8 @@ class Params(Settings):
     sample: dict[str, Drawing] = Field(default_factory=dict)
     evaluate: dict[str, Evaluate] = Field(default_factory=dict)
     average: dict[str, Average] = Field(default_factory=dict)
-    tabulate: dict[str, Tabulate] = Field(default_factory=dict)
+    tabulate: dict[str, Table] = Field(default_factory=dict)
+    tabulate_flows: dict[str, FlowTable] = Field(default_factory=dict)
     compare: dict[str, Comparison] = Field(default_factory=dict)
     report: dict[str, Report] = Field(default_factory=dict)
     sweeps: dict[str, Sweep] = Field(default_factory=dict)
