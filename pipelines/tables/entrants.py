@@ -11,9 +11,15 @@ from components.datasets.shards import Manifest
 from components.errors import UserError
 from components.metrics.fidelity import frechet_key
 from pipelines.comparison.files import Figures, read_json, read_pictures, read_rows
-from pipelines.runtime.settings import LatentEvaluate, Params, Table, TableRow, entry
-
-PICTURES = ("samples", "reconstructions", "interpolations", "neighbours")
+from pipelines.runtime.settings import (
+    LatentEvaluate,
+    Params,
+    ShortRunEvaluate,
+    Table,
+    TableRow,
+    entry,
+)
+from pipelines.tables.kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -50,16 +56,18 @@ class Entrant:
 
     Attributes:
         row: its row in the settings.
+        judging: kind of its entry of `evaluate`.
         figures: of the evaluate stage.
         distance: Fréchet distance of the table's extractor.
         deviation: over draws; 0 of a single one.
         trainings: that of the model, after that of its base where it has one.
         logged: rows of its own training.csv, then of validation.csv.
-        pictures: PNG files of the evaluate stage, by stem; all of `PICTURES` are there.
+        pictures: PNG files of the evaluate stage, by stem; all that its kind shows are there.
         target: the stage that judges it, as `dvc repro` takes it.
     """
 
     row: TableRow
+    judging: str
     figures: Figures
     distance: float
     deviation: float
@@ -85,8 +93,9 @@ def _judged_alike(name: str, table: Table, params: Params) -> None:
     first = entry(params.evaluate, "evaluate", table.rows[0].model)
     for row in table.rows:
         judging = entry(params.evaluate, "evaluate", row.model)
-        if not isinstance(judging, LatentEvaluate):
-            raise UserError(f"table {name}: evaluate.{row.model}.kind should be latent-images")
+        if not isinstance(judging, LatentEvaluate | ShortRunEvaluate):
+            allowed = " or ".join(KINDS)
+            raise UserError(f"table {name}: evaluate.{row.model}.kind should be {allowed}")
         if judging != first:
             raise UserError(
                 f"table {name}: evaluate.{table.rows[0].model} and evaluate.{row.model} differ: "
@@ -112,13 +121,16 @@ def _entrant(row: TableRow, table: Table, params: Params, items: int) -> Entrant
     last = trainings[-1]
     curves, trained = Path("plots") / last.stage / model, f"{table.workflow}:{last.stage}@{model}"
     pictures = read_pictures(Path("plots/evaluate") / model, target)
-    if missing := [stem for stem in PICTURES if stem not in pictures]:
+    judging = entry(params.evaluate, "evaluate", model).kind
+    wanted = ("samples", *KINDS[judging].captions)
+    if missing := [stem for stem in wanted if stem not in pictures]:
         raise UserError(
             f"the comparison needs plots/evaluate/{model}/{missing[0]}.png, which is not there: "
             f"run dvc repro {target}"
         )
     return Entrant(
         row=row,
+        judging=judging,
         figures=figures,
         distance=figures[key],
         deviation=figures.get(f"{key}_std", 0.0),
