@@ -97,13 +97,14 @@ def judge_chains(
 
     Returns:
         Flat figures. ``chain_r_hat`` and ``chain_ess_share`` are of the energy over the second half
-        of the kept steps, ``chain_r_hat_max`` is the largest of the energy and the projections;
+        of the kept steps, ``chain_r_hat_max`` is the largest of the energy and the projections.
         ``chain_acceptance`` is the share of moves that Metropolis adjustment would accept after K
-        steps, left out for chains without noise; ``chain_energy_start``, ``_trained`` and ``_end``
-        the mean energy at first, after K steps and at last; ``chain_drift_Mx`` the sliced Wasserstein distance of images, pixels in [0, 1],
-        between K and M·K steps, and ``chain_drift_floor`` that of two sets after K steps;
-        ``chain_displacement_Mx`` how far a chain is then from where it was, root mean square. What
-        is not a finite number, as R-hat where nothing moves, is left out.
+        steps, left out for chains without noise. ``chain_energy_start``, ``_trained`` and ``_end``
+        are mean energies, at first, after K steps and at last. ``chain_drift_Mx`` is the sliced
+        Wasserstein distance of images, pixels in [0, 1], between K and M·K steps, and
+        ``chain_drift_floor`` that of two sets after K steps; ``chain_displacement_Mx`` how far
+        chains are then from where they were, root mean square. What is not a finite number, as
+        R-hat where nothing moves, is left out.
 
     Raises:
         UserError: multiples that do not rise, or too few kept steps.

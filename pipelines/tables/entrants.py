@@ -19,7 +19,8 @@ from pipelines.runtime.settings import (
     TableRow,
     entry,
 )
-from pipelines.tables.kinds import KINDS
+
+PICTURES = ("samples", "reconstructions", "interpolations", "neighbours")
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Entrant:
         deviation: over draws; 0 of a single one.
         trainings: that of the model, after that of its base where it has one.
         logged: rows of its own training.csv, then of validation.csv.
-        pictures: PNG files of the evaluate stage, by stem; all that its kind shows are there.
+        pictures: PNG files of the evaluate stage, by stem; all of `PICTURES` are there.
         target: the stage that judges it, as `dvc repro` takes it.
     """
 
@@ -94,8 +95,10 @@ def _judged_alike(name: str, table: Table, params: Params) -> None:
     for row in table.rows:
         judging = entry(params.evaluate, "evaluate", row.model)
         if not isinstance(judging, LatentEvaluate | ShortRunEvaluate):
-            allowed = " or ".join(KINDS)
-            raise UserError(f"table {name}: evaluate.{row.model}.kind should be {allowed}")
+            raise UserError(
+                f"table {name}: evaluate.{row.model}.kind should be latent-images or "
+                "short-run-images"
+            )
         if judging != first:
             raise UserError(
                 f"table {name}: evaluate.{table.rows[0].model} and evaluate.{row.model} differ: "
@@ -121,16 +124,14 @@ def _entrant(row: TableRow, table: Table, params: Params, items: int) -> Entrant
     last = trainings[-1]
     curves, trained = Path("plots") / last.stage / model, f"{table.workflow}:{last.stage}@{model}"
     pictures = read_pictures(Path("plots/evaluate") / model, target)
-    judging = entry(params.evaluate, "evaluate", model).kind
-    wanted = ("samples", *KINDS[judging].captions)
-    if missing := [stem for stem in wanted if stem not in pictures]:
+    if missing := [stem for stem in PICTURES if stem not in pictures]:
         raise UserError(
             f"the comparison needs plots/evaluate/{model}/{missing[0]}.png, which is not there: "
             f"run dvc repro {target}"
         )
     return Entrant(
         row=row,
-        judging=judging,
+        judging=entry(params.evaluate, "evaluate", model).kind,
         figures=figures,
         distance=figures[key],
         deviation=figures.get(f"{key}_std", 0.0),

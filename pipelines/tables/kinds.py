@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pipelines.tables import layout
-
-if TYPE_CHECKING:
-    from pipelines.tables.entrants import Entrant
+from pipelines.tables.entrants import Entrant
 
 NEIGHBOURS = "samples (left) beside their nearest training images by pixels"
 RECONSTRUCTIONS = "test images, each above its reconstruction"
@@ -25,7 +22,7 @@ class Kind:
         sheet: the section's table.
         note: below it; ``{count}`` stands for the number of test images.
         counted: figure that has that number.
-        captions: of the pictures that the evaluate stage leaves, by stem; beside the samples.
+        captions: of the pictures beside the samples, by stem; those that all models have are shown.
     """
 
     lead: str
@@ -54,18 +51,19 @@ LATENTS = Kind(
     },
 )
 CHAINS = Kind(
-    lead="Energies without a base, whose finite Langevin sampler is the generative model, on {data} "
-    "(chapter 5 of the dissertation, Table 5.1): the noise of the steps and the generator loss are "
-    "all that differs.",
+    lead="Energies without a base, whose finite Langevin sampler is the generative model, on "
+    "{data} (chapter 5 of the dissertation, Table 5.1): the noise of the steps and the generator "
+    "loss are all that differs.",
     key="chains",
     sheet=layout.chains,
-    note="The gap is the mean energy of samples over that of {count} test images. The other columns "
-    "are of chains that run on for longer than in training (Figure 5.1). R-hat is near 1, and the "
-    "effective sample size near 100 %, where chains forget their start; chains that stand still "
-    "have neither. MALA is the share of moves that Metropolis adjustment would accept: chains "
-    "without noise have no law to keep, and a dash. The drift is the sliced Wasserstein distance of "
-    "the samples after the most steps from those after as many as in training; the floor is that of "
-    "two sets of samples.",
+    note="The gap is the mean energy of samples over that of {count} test images. The other "
+    "columns are of chains that run on for longer than in training (Figure 5.1). R-hat is near 1, "
+    "and the effective sample size near 100 %, where chains forget their start; chains that stand "
+    "still have neither. MALA is the share of moves that Metropolis adjustment would accept: "
+    "chains without noise have no law to keep, and a dash. The drift is the sliced Wasserstein "
+    "distance of the samples after the most steps from those after as many as in training; the "
+    "floor is that of two sets of samples. The last column is the mean distance of the shown "
+    "samples from their nearest training images.",
     counted="energy_count",
     captions={
         "chain": "one chain a row, its steps above",

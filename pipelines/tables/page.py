@@ -67,7 +67,9 @@ def render(
         curves=[_curve(curve, entrants) for curve in table.curves],
         samples=[_data(table.data), *_pictures(entrants, "samples", "samples")],
         galleries={
-            stem: _pictures(entrants, stem, caption) for stem, caption in kind.captions.items()
+            stem: _pictures(entrants, stem, caption)
+            for stem, caption in kind.captions.items()
+            if all(stem in each.pictures for each in entrants)
         },
         models=[(each, _settings(each)) for each in entrants],
     )
