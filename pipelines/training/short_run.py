@@ -41,7 +41,7 @@ def training_of(name: str, settings: ShortRunPretrain) -> Training:
     model = describe(settings, Manifest.load(SHARDS / settings.data))
     judged = settings.select.kind == "frechet"
     inputs = {"features": FEATURES / settings.data} if judged else {}
-    return base_training(name, settings, model, inputs)
+    return base_training(name, settings, model, inputs, langevin_of(settings.langevin))
 
 
 def describe(settings: ShortRunPretrain, manifest: Manifest) -> Description:
