@@ -33,8 +33,9 @@ class FlowLearning:
         probes: of the likelihood's Hutchinson estimate, 0 for the exact trace.
         max_gap: of the energy objective: mean energy of samples over that of data, in the energy's
             own unit, that counts as run away.
-        tolerance: of the solver in training; None: the model's, by which it is sampled and judged.
-            A step's noise is far above either, and a coarser solve takes fewer evaluations.
+        tolerance: of dopri5 in training; None: the model's, by which it is sampled and judged.
+        equal_steps: of the solver in training, instead of dopri5 (see `FlowSettings`). A step's
+            noise is far above the error of either, and fewer evaluations make it cheaper.
 
     Raises:
         UserError: a value is out of its range.
@@ -45,6 +46,7 @@ class FlowLearning:
     probes: int
     max_gap: float
     tolerance: float | None = None
+    equal_steps: int | None = None
 
     def __post_init__(self) -> None:
         if self.objective not in ("energy", "likelihood"):
@@ -88,7 +90,9 @@ class GradientFlowLearner(Learner):
         self.settings = settings
         self.model = computing.install(model)
         self._flow = replace(
-            model.settings, tolerance=settings.tolerance or model.settings.tolerance
+            model.settings,
+            tolerance=settings.tolerance or model.settings.tolerance,
+            equal_steps=settings.equal_steps or model.settings.equal_steps,
         )
         self.updater = Updater(self.model.energy, schedule, **optimiser)
         self._exported = GradientFlow(self.updater.average, model.shape, model.settings)

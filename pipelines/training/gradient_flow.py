@@ -30,6 +30,7 @@ from pipelines.runtime.pictures import picture_of
 from pipelines.runtime.settings import (
     EnergyDistanceSelect,
     EnergyObjective,
+    EqualSteps,
     FlowPretrain,
     LikelihoodSelect,
 )
@@ -87,10 +88,14 @@ def build(description: dict[str, Any], place: Place) -> Task:
 
 def learning_of(settings: FlowPretrain) -> FlowLearning:
     """What the learner is governed by."""
-    objective, tolerance = settings.objective, settings.training_tolerance
+    objective, solver = settings.objective, settings.solver
+    equal_steps = solver.steps if isinstance(solver, EqualSteps) else None
+    tolerance = None if isinstance(solver, EqualSteps) else solver.tolerance
     if isinstance(objective, EnergyObjective):
-        return FlowLearning("energy", "direct", 0, objective.max_gap, tolerance)
-    return FlowLearning("likelihood", objective.backward, objective.probes, math.inf, tolerance)
+        return FlowLearning("energy", "direct", 0, objective.max_gap, tolerance, equal_steps)
+    return FlowLearning(
+        "likelihood", objective.backward, objective.probes, math.inf, tolerance, equal_steps
+    )
 
 
 def validation_of(

@@ -8,6 +8,7 @@ from pipelines.runtime.settings.base import Settings, entry
 from pipelines.runtime.settings.composing import Langevin, VAEBMCompose
 from pipelines.runtime.settings.gradient_flow import (
     EnergyObjective,
+    EqualSteps,
     FlowEvaluate,
     FlowODE,
     FlowPretrain,
@@ -89,6 +90,7 @@ __all__ = [
     "Drawing",
     "EnergyDistanceSelect",
     "EnergyObjective",
+    "EqualSteps",
     "Evaluate",
     "Features",
     "FlowEvaluate",

@@ -21,6 +21,20 @@ class FlowODE(Settings):
     max_steps: Count  # solver's steps after which it gives up
 
 
+class AdaptiveSolver(Settings):
+    """Steps that the solver chooses by their error (dopri5)."""
+
+    kind: Literal["dopri5"]
+    tolerance: Positive  # of the error of a step, relative and absolute
+
+
+class EqualSteps(Settings):
+    """Equal steps of the classical method of order 4, 4 evaluations each."""
+
+    kind: Literal["equal-steps"]
+    steps: Count
+
+
 class EnergyObjective(Settings):
     """As an EBM is trained (Eq. 5.1), samples of the flow being the negative phase."""
 
@@ -52,7 +66,7 @@ class FlowPretrain(Settings):
     energy: FullyConnectedEnergyNetwork
     flow: FlowODE
     objective: Annotated[EnergyObjective | LikelihoodObjective, Field(discriminator="kind")]
-    training_tolerance: Positive  # of the solver in training; the flow's own judges and samples
+    solver: Annotated[AdaptiveSolver | EqualSteps, Field(discriminator="kind")]  # of training alone
     optimiser: Optimiser
     plan: Plan
     select: Annotated[

@@ -37,7 +37,8 @@ def flow(name: str = "flow-ebm-grid") -> FlowPretrain:
     ("path", "value", "line"),
     [
         ("pretrain.flow-ebm-grid.flow.time", 0.0, "flow.time: 0.0 is not allowed"),
-        ("pretrain.flow-ebm-grid.training_tolerance", -1.0, "training_tolerance: -1.0 is not"),
+        ("pretrain.flow-ebm-grid.solver.steps", 0, "solver.steps: 0 is not allowed"),
+        ("pretrain.flow-ebm-grid.solver.kind", "rk4", "allowed: 'dopri5', 'equal-steps'"),
         ("pretrain.flow-ebm-grid.objective.kind", "ml", "allowed: 'energy', 'likelihood'"),
         ("pretrain.flow-ml-grid.objective.backward", "both", "'direct' or 'adjoint'"),
         ("pretrain.flow-ebm-grid.plan.precision", "bfloat16", "plan.precision float32"),
@@ -87,15 +88,16 @@ def test_the_study_has_the_settings_of_the_dissertation() -> None:
 
 
 def test_settings_become_a_learner_s() -> None:
-    assert gradient_flow.learning_of(flow()) == FlowLearning("energy", "direct", 0, 100.0, 1e-3)
-    learned = gradient_flow.learning_of(flow("flow-ml-grid"))
-    assert (learned.objective, learned.backward, learned.tolerance) == (
-        "likelihood",
-        "direct",
-        1e-3,
-    )
-    solver = flow_of(flow().flow)
-    assert solver is not None and (solver.time, solver.tolerance) == (0.2, 1e-5)
+    found = gradient_flow.learning_of(flow())
+    assert found == FlowLearning("energy", "direct", 0, 100.0, None, equal_steps=5)
+    found = gradient_flow.learning_of(flow("flow-ml-grid"))
+    assert found == FlowLearning("likelihood", "direct", 0, math.inf, None, equal_steps=5)
+    solver = {"kind": "dopri5", "tolerance": 1e-4}
+    other = load_params(FILE, {"pretrain.flow-ebm-grid.solver": solver}).pretrain["flow-ebm-grid"]
+    assert isinstance(other, FlowPretrain)
+    assert gradient_flow.learning_of(other).tolerance == 1e-4
+    own = flow_of(flow().flow)
+    assert own is not None and (own.time, own.tolerance) == (0.2, 1e-5)
     assert flow_of(None) is None
 
 
