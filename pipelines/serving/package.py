@@ -30,10 +30,10 @@ from components.samplers.langevin import LangevinSettings
 from pipelines.runtime.identity import REPOSITORY
 from pipelines.runtime.tracking import Row
 
-REQUIRED = ("mlflow", "numpy", "pandas", "safetensors", "torch")
+REQUIRED = ("mlflow", "numpy", "pandas", "safetensors", "torch", "torchdiffeq")
 """What the predictor and `components.models` import; MLflow's own search takes a minute."""
 EXAMPLE = {"count": [4], "seed": [0]}
-GENERATIVE = ("vae", "vaebm", "short-run-ebm", "latent")
+GENERATIVE = ("vae", "vaebm", "short-run-ebm", "gradient-flow", "latent")
 CHAIN_PARAMS = {
     "steps": DataType.long,
     "step_size": DataType.double,
@@ -90,7 +90,8 @@ def signature(model: Description, chain: Mapping[str, Any]) -> ModelSignature:
     """What `predict` takes and gives; the outputs are those of drawing.
 
     Args:
-        model: description of a VAE, of a VAEBM, of a short-run EBM or of a latent model.
+        model: description of a VAE, of a VAEBM, of a short-run EBM, of a gradient flow or of a
+            latent model.
         chain: its chain's settings; none where there is no chain.
     """
     shape = model["base"]["shape"] if "base" in model else model["shape"]

@@ -20,6 +20,7 @@ from torch import Tensor
 from components.errors import UserError
 from components.images import quantise, to_unit
 from components.models.export import load_model
+from components.models.gradient_flow import GradientFlow
 from components.models.latent_model import LatentModel
 from components.models.short_run import ShortRunEBM
 from components.models.vae import VAE
@@ -31,13 +32,13 @@ Items = np.ndarray[Any, np.dtype[Any]]
 
 
 class Predictor(PythonModel):
-    """A VAE, a VAEBM, a short-run EBM or a latent model behind MLflow's `predict`."""
+    """A generative model of any family behind MLflow's `predict`."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Rebuild the exported model, on a GPU if there is one."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = load_model(Path(context.artifacts["exported"]), self.device)
-        assert isinstance(model, VAE | VAEBM | ShortRunEBM | LatentModel)
+        assert isinstance(model, VAE | VAEBM | ShortRunEBM | GradientFlow | LatentModel)
         self.model = model
         self.shape = (model.base if isinstance(model, VAEBM) else model).shape
         self.chain: dict[str, Any] = context.model_config["chain"]
@@ -61,7 +62,7 @@ class Predictor(PythonModel):
         Returns:
             The items drawn, request after request: uint8 N×C×H×W, or float32 N×D. For given items
             their scores, float32 N, nats: a lower bound of log p(x), for a composition up to the
-            constant -log Z.
+            constant -log Z; log p(x) itself for a gradient flow.
 
         Raises:
             UserError: neither ``count`` nor ``items``, items of another shape or kind, or scores
@@ -101,6 +102,9 @@ class Predictor(PythonModel):
             raise UserError(
                 "this model has no bound of log p(x): it draws items, give a column `count`"
             )
+        if isinstance(self.model, GradientFlow):
+            exact = [self.model.log_prob(part.to(self.device)) for part in items.split(ROWS)]
+            return torch.cat(exact).cpu().numpy()
         generator = torch.Generator(self.device).manual_seed(chosen["bound_seed"])
         parts = [
             self.model.log_prob_bound(part.to(self.device), chosen["bound_samples"], generator)
