@@ -42,6 +42,7 @@ from pipelines.runtime.stage import job_of
 from pipelines.stages import compose, pretrain
 from pipelines.stages.sample import draw_items, network_evaluations
 from pipelines.sweeps.space import STEP
+from pipelines.training.selection import VALIDATION_NFE
 
 PICTURE = "samples.png"
 NFE, SECONDS, COMPLETE = "nfe", "seconds", "complete"
@@ -148,6 +149,8 @@ class TuneReporter(SilentReporter):
         self.began = time.monotonic()
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        if VALIDATION_NFE in values:
+            self.facts = {**self.facts, NFE: int(values[VALIDATION_NFE])}
         if self.key in values and np.isfinite(values[self.key]):
             self.report(step, values[self.key], complete=False)
 
@@ -169,7 +172,10 @@ def section_of(sweep: Sweep, params: Params) -> str:
 
 
 def _evaluations(settings: Pretrain | Compose) -> int:
-    """Network evaluations behind a sample of validation: a chain's steps, or the decoder's one."""
+    """Network evaluations behind a sample of validation: a chain's steps, or the decoder's one.
+
+    Those of a flow are not known before: its validations tell.
+    """
     chained = isinstance(settings, VAEBMCompose | ShortRunPretrain)
     return settings.langevin.steps if chained else 1
 

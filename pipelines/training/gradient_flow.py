@@ -17,7 +17,8 @@ from components.learners.gradient_flow import FlowLearning, GradientFlowLearner
 from components.learners.learner import as_model_input
 from components.models.build import Description, seeded
 from components.models.gradient_flow import GradientFlow
-from components.samplers.gradient_flow import FlowError
+from components.samplers.frozen import frozen
+from components.samplers.gradient_flow import FlowError, push
 from pipelines.runtime.builders import (
     computing_of,
     open_training_batches,
@@ -37,7 +38,7 @@ from pipelines.runtime.settings import (
 from pipelines.runtime.stage import Training
 from pipelines.runtime.task import Task, Validation
 from pipelines.training.entries import SHARDS, base_training
-from pipelines.training.selection import measure_of
+from pipelines.training.selection import VALIDATION_NFE, measure_of
 
 SHOWN = 2000
 
@@ -109,12 +110,16 @@ def validation_of(
         flow = cast(GradientFlow, model)
         generator = torch.Generator(device).manual_seed(settings.seed)
         try:
-            items = flow.sample(wanted, generator)
+            with frozen(flow.energy):
+                noise = flow.noise(wanted, generator)
+                items, nfe = push(flow.energy, noise, flow.settings)
             metrics = judge(flow, items)
         except FlowError:
             # A flow that cannot be solved is not to be kept; its training may yet go on.
             return Validation({})
         score = next(iter(metrics.values()), None)
+        # It grows as the energy grows steeper, which the equal steps of training do not show.
+        metrics = metrics | {VALIDATION_NFE: float(nfe)}
         return Validation(metrics, score, picture_of(items[:SHOWN]))
 
     if isinstance(select, LikelihoodSelect):
