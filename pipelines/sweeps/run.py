@@ -75,7 +75,7 @@ def check(name: str, params: Params) -> Sweep:
             f"sweeps.{name} trains {sweep.model}, which is not chosen by samples: a training sweep "
             "is of a model that has `select`"
         )
-    reads = trained.base if section == "compose" else sweep.model
+    reads = getattr(trained, "base", None) if section == "compose" else sweep.model
     for key, wanted in (("reads", reads), ("data", trained.data)):
         if getattr(sweep, key) != wanted:
             raise UserError(

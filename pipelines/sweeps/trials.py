@@ -176,8 +176,9 @@ def _evaluations(settings: Pretrain | Compose) -> int:
 
     Those of a flow are not known before: its validations tell.
     """
-    chained = isinstance(settings, VAEBMCompose | ShortRunPretrain)
-    return settings.langevin.steps if chained else 1
+    if isinstance(settings, VAEBMCompose | ShortRunPretrain):
+        return settings.langevin.steps
+    return 1
 
 
 def _begin(values: Mapping[str, Any], subject: Subject) -> tuple[Params, Sweep, torch.device]:
