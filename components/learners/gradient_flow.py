@@ -55,6 +55,8 @@ class FlowLearning:
             raise UserError(f"a flow's backward is adjoint or direct, not {self.backward}")
         if self.tolerance is not None and not self.tolerance > 0.0:
             raise UserError(f"a flow's tolerance must be positive, not {self.tolerance}")
+        if self.equal_steps is not None and self.equal_steps < 1:
+            raise UserError(f"a flow's equal_steps must be 1 or more, not {self.equal_steps}")
         if self.probes < 0 or not self.max_gap > 0.0:
             raise UserError("a flow needs probes of 0 or more and a positive max_gap")
 
