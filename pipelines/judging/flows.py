@@ -68,7 +68,7 @@ def judge_flow(
     judged = test[: settings.test_count]
     try:
         figures = _summary("log_likelihood", _log_prob(model, judged))
-        flow_map = density_map(model.log_prob, settings.extent, settings.map)
+        flow_map = density_map(model.log_prob, settings.shown, settings.map)
     except FlowError as error:
         raise DivergedError(str(error)) from None
     figures |= {
@@ -79,11 +79,11 @@ def judge_flow(
         **_modes(draws, truth, settings),
     }
     maps = {
-        "energy": density_map(own, settings.extent, settings.map),
+        "energy": density_map(own, settings.shown, settings.map),
         "flow": flow_map,
-        "truth": density_map(truth.log_prob, settings.extent, settings.map),
+        "truth": density_map(truth.log_prob, settings.shown, settings.map),
     }
-    _pictures(folder, numbers, draws[0], maps, settings.extent)
+    _pictures(folder, numbers, draws[0], maps, settings.shown)
     return figures
 
 

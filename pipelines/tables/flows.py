@@ -175,7 +175,7 @@ def _shown(model: str, table: FlowTable, params: Params) -> FlowRow:
     assert isinstance(judging, FlowEvaluate)
     maps = read_arrays(Path("judged") / model / "log-densities.npz", target)
     drawn = read_array(Path("samples") / model / "draw-0.npy", f"{table.workflow}:sample@{model}")
-    return FlowRow(samples=drawn[:POINTS], extent=judging.extent, **maps)
+    return FlowRow(samples=drawn[:POINTS], extent=judging.shown, **maps)
 
 
 def _line(label: str, name: str, cells: Sequence[str]) -> Line:

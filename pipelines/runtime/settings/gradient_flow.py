@@ -102,6 +102,7 @@ class FlowEvaluate(Settings):
     distance_count: Count  # points of each set whose distance is taken
     directions: Count  # of the sliced Wasserstein distance
     mode_radius: Positive  # σ: farther from every mode is off-mode; for mixtures of Gaussians
+    shown: Positive  # pictures cover [-shown, shown]²
     map: Count  # nodes of a side of the pictures' densities
 
 

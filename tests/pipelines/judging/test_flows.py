@@ -31,6 +31,7 @@ SETTINGS: dict[str, Any] = {
     "distance_count": 400,
     "directions": 20,
     "mode_radius": 4.0,
+    "shown": 4.0,
     "map": 10,
 }
 
