@@ -150,6 +150,7 @@ def test_training_of_a_base_that_samples_by_chains(swept: Project) -> None:
     assert done.returncode == 2 and "is of a model that has `select`" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_goes_on(swept: Project) -> None:
     sweep = sampling(
         {f"{SAMPLE}.step_size": {"kind": "log-uniform", "low": 0.001, "high": 0.1}},
