@@ -142,11 +142,16 @@ Source = Annotated[
 
 
 class ImagesEntry(_Strict):
-    """A data set of labelled images in IDX files; ``shape`` is (C, H, W)."""
+    """A data set of labelled images in IDX files.
+
+    ``shape`` is (C, H, W) of the files' images; ``size``, where it is given, the height and width
+    that they are resized to on their way into shards.
+    """
 
     kind: Literal["images"]
     licence: str
     shape: tuple[PositiveInt, PositiveInt, PositiveInt]
+    size: Annotated[int, Field(ge=4, le=4096)] | None = None
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     files: Files
     sources: Annotated[list[Source], Field(min_length=1)]

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from components.datasets.catalog import ImageFolderEntry, ImagesEntry, PointsEntry
 from components.datasets.folders import read_packed
 from components.datasets.shards import Block, RawSplit
 from components.errors import UserError
+from components.images import quantise, resize, to_unit
 
 _IDX_UINT8 = 0x08
 _BLOCK_ITEMS = 10_000
@@ -39,7 +41,7 @@ def read_raw(
                 for split, files in splits.items()
             }
             return {
-                split: _in_memory(_with_channel(images), labels)
+                split: _resized(_in_memory(_with_channel(images), labels), entry)
                 for split, (images, labels) in arrays.items()
             }
         case PointsEntry():
@@ -52,7 +54,7 @@ def item_shape(entry: ImagesEntry | PointsEntry | ImageFolderEntry) -> tuple[int
     """Return the shape of one item: (C, H, W), or (2,) for points of the plane."""
     match entry:
         case ImagesEntry():
-            return entry.shape
+            return entry.shape if entry.size is None else (entry.shape[0], entry.size, entry.size)
         case PointsEntry():
             return (2,)
         case ImageFolderEntry():
@@ -107,6 +109,24 @@ def _in_memory(x: NDArray[Any], labels: NDArray[Any] | None) -> RawSplit:
             yield x[part], None if labels is None else labels[part].astype(np.int64)
 
     return RawSplit(len(x), blocks())
+
+
+def _resized(split: RawSplit, entry: ImagesEntry) -> RawSplit:
+    """The images at the size that the entry asks for, one block at a time."""
+    if entry.size is None:
+        return split
+    size = entry.size
+
+    def blocks() -> Iterator[Block]:
+        for images, labels in split.blocks:
+            if images.shape[1:] != entry.shape:
+                raise UserError(
+                    f"images of shape {images.shape[1:]} where the catalogue says {entry.shape}"
+                )
+            unit = to_unit(torch.tensor(images))  # a copy: files are read-only
+            yield quantise(resize(unit, size)).numpy(), labels
+
+    return RawSplit(split.count, blocks())
 
 
 def _missing(path: Path) -> UserError:

@@ -34,8 +34,9 @@ class FlowLearning:
         probes: of the likelihood's Hutchinson estimate, 0 for the exact trace.
         max_gap: of the energy objective: mean energy of samples over that of data, in the energy's
             own unit, that counts as run away.
-        tolerance: of the solver in training; None: the model's, by which it is sampled and judged.
-            A step's noise is far above either, and a coarser solve takes fewer evaluations.
+        tolerance: of dopri5 in training; None: the model's, by which it is sampled and judged.
+        equal_steps: of the solver in training, instead of dopri5 (see `FlowSettings`). A step's
+            noise is far above the error of either, and fewer evaluations make it cheaper.
 
     Raises:
         UserError: a value is out of its range.
@@ -46,6 +47,7 @@ class FlowLearning:
     probes: int
     max_gap: float
     tolerance: float | None = None
+    equal_steps: int | None = None
 
     def __post_init__(self) -> None:
         if self.objective not in ("energy", "likelihood"):
@@ -54,6 +56,8 @@ class FlowLearning:
             raise UserError(f"a flow's backward is adjoint or direct, not {self.backward}")
         if self.tolerance is not None and not self.tolerance > 0.0:
             raise UserError(f"a flow's tolerance must be positive, not {self.tolerance}")
+        if self.equal_steps is not None and self.equal_steps < 1:
+            raise UserError(f"a flow's equal_steps must be 1 or more, not {self.equal_steps}")
         if self.probes < 0 or not self.max_gap > 0.0:
             raise UserError("a flow needs probes of 0 or more and a positive max_gap")
 
@@ -89,7 +93,9 @@ class GradientFlowLearner(Learner):
         self.settings = settings
         self.model = computing.install(model)
         self._flow = replace(
-            model.settings, tolerance=settings.tolerance or model.settings.tolerance
+            model.settings,
+            tolerance=settings.tolerance or model.settings.tolerance,
+            equal_steps=settings.equal_steps or model.settings.equal_steps,
         )
         self.updater = Updater(self.model.energy, schedule, **optimiser)
         self._exported = GradientFlow(self.updater.average, model.shape, model.settings)

@@ -42,6 +42,26 @@ class BoxDensity:
         log_density = self.log_unnormalised(x) - self.integral.log_z
         return log_density.masked_fill(x.abs().amax(dim=1) > self.extent, -torch.inf)
 
+    def sample(self, count: int, resolution: int, generator: torch.Generator) -> Tensor:
+        """Points of the density itself, count×2, float32 on the CPU, whatever a chain would find.
+
+        A cell of a grid by the density at its middle, then a place in the cell, all alike: exact up
+        to the size of a cell, whose side is 2·extent / resolution.
+
+        Args:
+            count: number of points.
+            resolution: cells of a side.
+            generator: source of cells and places, on the CPU.
+        """
+        values = density_map(self, self.extent, resolution).flatten()
+        cells = (values - values.max()).exp().cumsum(dim=0)
+        drawn = torch.rand(count, generator=generator, dtype=torch.float64) * cells[-1]
+        found = torch.searchsorted(cells, drawn).clamp_max(len(cells) - 1)
+        corner = torch.stack([found % resolution, found // resolution], dim=1)
+        places = torch.rand(count, 2, generator=generator, dtype=torch.float64)
+        side = 2.0 * self.extent / resolution
+        return ((corner + places) * side - self.extent).float()
+
 
 @torch.no_grad()
 def density_map(log_density: LogDensity, extent: float, resolution: int) -> Tensor:

@@ -27,15 +27,18 @@ class FlowError(ArithmeticError):
 
 @dataclass(frozen=True)
 class FlowSettings:
-    """How dx/dt = -∇f(x) is solved, by the pair of Dormand and Prince (dopri5).
+    """How dx/dt = -∇f(x) is solved: by the pair of Dormand and Prince (dopri5), or in equal steps.
 
-    The solver takes one time step for all items, by the mean of their errors: an item's result
-    depends on the others within the tolerance.
+    dopri5 takes one time step for all items, by the mean of their errors: an item's result
+    depends on the others within the tolerance. Over a short way most of its work goes into finding
+    the step: equal steps of the classical method of order 4 are nearer to the solution for fewer
+    evaluations there, and nothing tells when they no longer are.
 
     Attributes:
         time: T, where the flow ends; positive. Part of the model, as K is of short-run chains.
-        tolerance: of the error of a step, relative and absolute; positive.
-        max_steps: steps after which the solver gives up, 1 or more.
+        tolerance: of the error of a step of dopri5, relative and absolute; positive.
+        max_steps: steps after which dopri5 gives up, 1 or more.
+        equal_steps: number of equal steps of order 4, 4 evaluations each; None: dopri5.
 
     Raises:
         UserError: a value is out of its range.
@@ -44,6 +47,7 @@ class FlowSettings:
     time: float
     tolerance: float
     max_steps: int = 1000
+    equal_steps: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("time", "tolerance"):
@@ -51,6 +55,8 @@ class FlowSettings:
                 raise UserError(f"flow {name} must be positive, not {getattr(self, name)}")
         if self.max_steps < 1:
             raise UserError(f"flow max_steps must be 1 or more, not {self.max_steps}")
+        if self.equal_steps is not None and self.equal_steps < 1:
+            raise UserError(f"flow equal_steps must be 1 or more, not {self.equal_steps}")
 
 
 class Pushed(NamedTuple):
@@ -121,7 +127,7 @@ def pull(
         # nothing, so that they need no steps of their own (https://arxiv.org/abs/2009.09457).
         further = {
             "adjoint_params": tuple(p for p in energy.parameters() if p.requires_grad),
-            "adjoint_options": {"norm": "seminorm", "max_num_steps": settings.max_steps},
+            "adjoint_options": {"norm": "seminorm", **_options(settings)},
         }
         start, loss = _solve(odeint_adjoint, field, state, settings.time, 0.0, settings, **further)
     else:
@@ -158,6 +164,18 @@ class _Ascent(nn.Module):
         return -slope.gradient, slope.laplacian
 
 
+def _options(settings: FlowSettings) -> dict[str, Any]:
+    count = settings.equal_steps
+    if count is None:
+        return {"max_num_steps": settings.max_steps}
+
+    def grid(func: Any, state: Tensor, times: Tensor) -> Tensor:
+        shares = torch.arange(count + 1, dtype=times.dtype, device=times.device) / count
+        return times[0] + shares * (times[-1] - times[0])
+
+    return {"grid_constructor": grid}
+
+
 def _solve(
     solver: Any,
     field: nn.Module,
@@ -175,8 +193,8 @@ def _solve(
             times,
             rtol=settings.tolerance,
             atol=settings.tolerance,
-            method="dopri5",
-            options={"max_num_steps": settings.max_steps},
+            method="dopri5" if settings.equal_steps is None else "rk4",
+            options=_options(settings),
             **further,
         )
     except AssertionError as error:  # the only way in which torchdiffeq says so

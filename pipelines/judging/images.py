@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from components.datasets.shards import read_split
+from components.errors import UserError
 from components.images import as_rgb, quantise, resize, to_unit
 from components.learners.learner import as_model_input
 from components.metrics.ood import ood_scores, probes
@@ -17,6 +18,7 @@ from components.models.vae import VAE
 from components.models.vaebm import VAEBM
 from components.plots.grids import image_grid, save_png
 from components.plots.histograms import score_histogram
+from pipelines.judging.chains import judge_chains, vaebm_chains
 from pipelines.judging.distances import SEED, judge_distances, read_draws
 from pipelines.runtime.settings import ImageEvaluate, ImageFeatures
 
@@ -38,16 +40,20 @@ def judge_images(
         model: `VAE` or `VAEBM`.
         settings: the entry of params.yaml.
         features: the data set's entry of the features section.
-        samples: folder of the draws.
+        samples: folder of the draws, which has the model's name.
         folder: where pictures go.
         numbers: where the scores behind them go.
 
     Returns:
         Flat figures.
+
+    Raises:
+        UserError: a diagnosis is asked for of a model that has no chains.
     """
     device = next(model.parameters()).device
+    mixing = _longer_chains(model, settings, samples.name, folder, numbers)
     draws = read_draws(samples)
-    figures = judge_distances(draws, settings.data, features, device)
+    figures = mixing | judge_distances(draws, settings.data, features, device)
     scores = _log_densities(model, settings, device)
     figures |= _detection(scores, model, settings)
     arrays: dict[str, Any] = {name: score.numpy() for name, score in scores.items()}
@@ -58,6 +64,19 @@ def judge_images(
     score_histogram(others, "log p(x) + constant, nats").savefig(folder / "ood.png")
     save_png(image_grid(draws[0][:SHOWN], COLUMNS), folder / "samples.png")
     return figures
+
+
+def _longer_chains(
+    model: nn.Module, settings: ImageEvaluate, name: str, folder: Path, numbers: Path
+) -> dict[str, Any]:
+    """What a composition's chains do when they are run on, if that is asked for."""
+    if settings.diagnosis is None:
+        return {}
+    if not isinstance(model, VAEBM):
+        raise UserError(f"{name} has no chains: set evaluate.{name}.diagnosis to null")
+    chains = vaebm_chains(model, Path("models") / name)
+    device = next(model.parameters()).device
+    return judge_chains(chains, settings.diagnosis, folder, numbers, device)
 
 
 def _log_densities(

@@ -10,9 +10,9 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from components.errors import UserError
 from components.metrics.extractors import Classifier, Features, load_extractor
-from pipelines.runtime.settings import ImageFeatures, LatentEvaluate
+from pipelines.runtime.settings import ImageFeatures, LatentEvaluate, ShortRunEvaluate
 
-Extracting = ImageFeatures | LatentEvaluate
+Extracting = ImageFeatures | LatentEvaluate | ShortRunEvaluate
 """Settings that name extractors."""
 
 

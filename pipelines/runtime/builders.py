@@ -8,9 +8,10 @@ from typing import Any
 from components.datasets.loading import Batches, open_batches
 from components.learners.computing import Computing
 from components.learners.optimisation import Halving, Schedule
+from components.samplers.gradient_flow import FlowSettings
 from components.samplers.langevin import LangevinSettings
 from pipelines.runtime.launch import Place
-from pipelines.runtime.settings import HalvingDecay, Langevin, Optimiser, Plan
+from pipelines.runtime.settings import FlowODE, HalvingDecay, Langevin, Optimiser, Plan
 
 
 def schedule_of(optimiser: Optimiser, steps: int) -> Schedule:
@@ -64,3 +65,8 @@ def langevin_of(settings: Langevin) -> LangevinSettings:
         drift_limit=settings.drift_limit,
         autocast="bfloat16" if settings.precision == "bfloat16" else None,
     )
+
+
+def flow_of(settings: FlowODE | None) -> FlowSettings | None:
+    """The ODE and solver that the settings describe; None: the model's own."""
+    return None if settings is None else FlowSettings(**settings.model_dump())

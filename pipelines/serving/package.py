@@ -30,10 +30,10 @@ from components.samplers.langevin import LangevinSettings
 from pipelines.runtime.identity import REPOSITORY
 from pipelines.runtime.tracking import Row
 
-REQUIRED = ("mlflow", "numpy", "pandas", "safetensors", "torch")
+REQUIRED = ("mlflow", "numpy", "pandas", "safetensors", "torch", "torchdiffeq")
 """What the predictor and `components.models` import; MLflow's own search takes a minute."""
 EXAMPLE = {"count": [4], "seed": [0]}
-GENERATIVE = ("vae", "vaebm", "latent")
+GENERATIVE = ("vae", "vaebm", "short-run-ebm", "gradient-flow", "latent")
 CHAIN_PARAMS = {
     "steps": DataType.long,
     "step_size": DataType.double,
@@ -70,8 +70,8 @@ def save_predictor(target: Path, exported: Path, chain: LangevinSettings | None)
     Args:
         target: folder to make.
         exported: the model, as the training stages export it.
-        chain: how a composition is sampled if the caller of `predict` says nothing else; None for
-            a base.
+        chain: how a composition or a short-run EBM is sampled if the caller of `predict` says
+            nothing else; None for any other base.
     """
     settings = asdict(chain) if chain is not None else {}
     mlflow.pyfunc.save_model(
@@ -90,8 +90,9 @@ def signature(model: Description, chain: Mapping[str, Any]) -> ModelSignature:
     """What `predict` takes and gives; the outputs are those of drawing.
 
     Args:
-        model: description of a VAE, of a VAEBM or of a latent model.
-        chain: its chain's settings; none for a base.
+        model: description of a VAE, of a VAEBM, of a short-run EBM, of a gradient flow or of a
+            latent model.
+        chain: its chain's settings; none where there is no chain.
     """
     shape = model["base"]["shape"] if "base" in model else model["shape"]
     kind = np.dtype(np.uint8 if len(shape) == 3 else np.float32)

@@ -20,7 +20,9 @@ from torch import Tensor
 from components.errors import UserError
 from components.images import quantise, to_unit
 from components.models.export import load_model
+from components.models.gradient_flow import GradientFlow
 from components.models.latent_model import LatentModel
+from components.models.short_run import ShortRunEBM
 from components.models.vae import VAE
 from components.models.vaebm import VAEBM
 from components.samplers.langevin import LangevinSettings
@@ -30,13 +32,13 @@ Items = np.ndarray[Any, np.dtype[Any]]
 
 
 class Predictor(PythonModel):
-    """A VAE, a VAEBM or a latent model behind MLflow's `predict`."""
+    """A generative model of any family behind MLflow's `predict`."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Rebuild the exported model, on a GPU if there is one."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = load_model(Path(context.artifacts["exported"]), self.device)
-        assert isinstance(model, VAE | VAEBM | LatentModel)
+        assert isinstance(model, VAE | VAEBM | ShortRunEBM | GradientFlow | LatentModel)
         self.model = model
         self.shape = (model.base if isinstance(model, VAEBM) else model).shape
         self.chain: dict[str, Any] = context.model_config["chain"]
@@ -54,17 +56,17 @@ class Predictor(PythonModel):
             model_input: to draw, each row a request with the columns ``count`` and, if its items
                 are not to be those of seed 0, ``seed``. To score, a column ``items`` with one item
                 a row: a uint8 image C×H×W (array or nested lists), or a point's D numbers.
-            params: ``steps``, ``step_size``, ``noise_scale``, ``temperature`` of a composition's
-                chain; ``bound_samples`` and ``bound_seed`` of the scores.
+            params: ``steps``, ``step_size``, ``noise_scale``, ``temperature`` of a chain;
+                ``bound_samples`` and ``bound_seed`` of the scores.
 
         Returns:
             The items drawn, request after request: uint8 N×C×H×W, or float32 N×D. For given items
             their scores, float32 N, nats: a lower bound of log p(x), for a composition up to the
-            constant -log Z.
+            constant -log Z; log p(x) itself for a gradient flow.
 
         Raises:
             UserError: neither ``count`` nor ``items``, items of another shape or kind, or scores
-                of a latent model, which has none.
+                of a model that has none.
         """
         chosen = params or {}
         if "items" in model_input:
@@ -85,7 +87,7 @@ class Predictor(PythonModel):
         parts = [torch.empty(0, *self.shape)]
         for first in range(0, count, ROWS):
             rows = min(ROWS, count - first)
-            if isinstance(self.model, VAEBM):
+            if isinstance(self.model, VAEBM | ShortRunEBM):
                 chain = {key: chosen.get(key, value) for key, value in self.chain.items()}
                 samples = self.model.sample(rows, generator, LangevinSettings(**chain))
                 parts.append(samples.items.cpu())
@@ -96,10 +98,13 @@ class Predictor(PythonModel):
 
     @torch.no_grad()
     def _scores(self, items: Tensor, chosen: dict[str, Any]) -> Items:
-        if isinstance(self.model, LatentModel):
+        if isinstance(self.model, LatentModel | ShortRunEBM):
             raise UserError(
                 "this model has no bound of log p(x): it draws items, give a column `count`"
             )
+        if isinstance(self.model, GradientFlow):
+            exact = [self.model.log_prob(part.to(self.device)) for part in items.split(ROWS)]
+            return torch.cat(exact).cpu().numpy()
         generator = torch.Generator(self.device).manual_seed(chosen["bound_seed"])
         parts = [
             self.model.log_prob_bound(part.to(self.device), chosen["bound_samples"], generator)

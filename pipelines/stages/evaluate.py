@@ -1,10 +1,10 @@
 """Judge a model: evaluate.NAME of the settings.
 
-Points: likelihood against the truth, modes, pictures of the densities. Images: distances of the
-samples from the test images, detection of what is not data, or, for a model with a law of its
-latents, reconstructions and latents. Writes metrics/evaluate/NAME.json, pictures to
-plots/evaluate/NAME and the arrays behind them to judged/NAME; the figures go to the model's row in
-MLflow too.
+Points: likelihood against the truth, modes, pictures of the densities; of a gradient flow, its
+density beside that of its energy. Images: distances of the samples from the test images, detection
+of what is not data, or, for a model with a law of its latents, reconstructions and latents. Writes
+metrics/evaluate/NAME.json, pictures to plots/evaluate/NAME and the arrays behind them to
+judged/NAME; the figures go to the model's row in MLflow too.
 """
 
 from __future__ import annotations
@@ -38,10 +38,18 @@ def main(name: str, params: Params) -> None:
             from pipelines.judging.points import judge_points
 
             figures = judge_points(model, settings, samples, folder, numbers)
+        elif settings.kind == "flow-points":
+            from pipelines.judging.flows import judge_flow
+
+            figures = judge_flow(model, settings, samples, folder, numbers)
         elif settings.kind == "latent-images":
             from pipelines.judging.latent import judge_latent
 
             figures = judge_latent(model, settings, samples, folder, numbers)
+        elif settings.kind == "short-run-images":
+            from pipelines.judging.short_run import judge_short_run
+
+            figures = judge_short_run(model, settings, samples, folder, numbers)
         else:
             from pipelines.judging.images import judge_images
 
@@ -49,7 +57,7 @@ def main(name: str, params: Params) -> None:
             assert features.kind == "images"
             figures = judge_images(model, settings, features, samples, folder, numbers)
     figures["nfe"] = sampling["nfe"]
-    unit = "points" if settings.kind == "points" else "images"
+    unit = "points" if settings.kind in ("points", "flow-points") else "images"
     figures[f"seconds_per_1000_{unit}"] = sampling["seconds_per_1000"]
     write_json(Path("metrics/evaluate") / f"{name}.json", figures)
     weights = weights_digest(Path("models") / name)

@@ -10,12 +10,17 @@ from typing import Any
 
 from pipelines.runtime.cli import run_stage
 from pipelines.runtime.launch import Place
-from pipelines.runtime.settings import LatentPretrain, Params, entry
+from pipelines.runtime.settings import FlowPretrain, LatentPretrain, Params, ShortRunPretrain, entry
 from pipelines.runtime.stage import Training, train_and_export
 from pipelines.runtime.task import Task
-from pipelines.training import latent, vae
+from pipelines.training import gradient_flow, latent, short_run, vae
 
-BUILDERS = {"vae": vae.build, "latent": latent.build}
+BUILDERS = {
+    "vae": vae.build,
+    "latent": latent.build,
+    "short-run-ebm": short_run.build,
+    "gradient-flow": gradient_flow.build,
+}
 
 
 def main(name: str, params: Params) -> None:
@@ -32,6 +37,10 @@ def training_of(name: str, params: Params) -> Training:
     settings = entry(params.pretrain, "pretrain", name)
     if isinstance(settings, LatentPretrain):
         return latent.training_of(name, settings)
+    if isinstance(settings, ShortRunPretrain):
+        return short_run.training_of(name, settings)
+    if isinstance(settings, FlowPretrain):
+        return gradient_flow.training_of(name, settings)
     return vae.training_of(name, settings)
 
 

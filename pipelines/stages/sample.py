@@ -1,7 +1,7 @@
 """Draw samples from a model: sample.NAME of the settings.
 
-Writes draw-I.npy for each draw (uint8 images or float32 points), chain.npy for a composition (what
-its chains looked like on the way), sampling.json (how they were drawn), and
+Writes draw-I.npy for each draw (uint8 images or float32 points), chain.npy for a composition or a
+short-run EBM (what chains looked like on the way), sampling.json (how they were drawn), and
 metrics/sample/NAME.json (NFE, seconds).
 """
 
@@ -21,16 +21,21 @@ from components.errors import DivergedError, UserError
 from components.files import whole_folder
 from components.images import quantise
 from components.models.export import load_model, read_story, weights_digest
+from components.models.gradient_flow import GradientFlow
 from components.models.latent_model import LatentModel
+from components.models.short_run import ShortRunEBM
 from components.models.vae import VAE
 from components.models.vaebm import VAEBM
-from pipelines.runtime.builders import langevin_of
+from components.samplers.frozen import frozen
+from components.samplers.gradient_flow import FlowError, Pushed, push
+from components.samplers.langevin import LangevinSettings
+from pipelines.runtime.builders import flow_of, langevin_of
 from pipelines.runtime.cli import run_stage
 from pipelines.runtime.loop import stream_seed
 from pipelines.runtime.outputs import write_json
 from pipelines.runtime.progress import ProgressDisplay
 from pipelines.runtime.projects import LAUNCH
-from pipelines.runtime.settings import Langevin, Params, Sample, entry
+from pipelines.runtime.settings import Drawing, FlowSample, Params, entry
 
 CHAINS_SHOWN = 10
 
@@ -102,7 +107,7 @@ def check_settings(name: str, folder: Path, params: Params) -> None:
 
 def draw_items(
     model: nn.Module,
-    settings: Sample,
+    settings: Drawing,
     draw: int,
     device: torch.device,
     display: ProgressDisplay | None = None,
@@ -119,12 +124,13 @@ def draw_items(
     done = draw * settings.count
     for first in range(0, settings.count, settings.batch_size):
         count = min(settings.batch_size, settings.count - first)
-        if isinstance(model, VAEBM):
-            chain = langevin_of(_chain_settings(settings))
-            samples = model.sample(count, generator, chain)
+        if isinstance(model, VAEBM | ShortRunEBM):
+            samples = model.sample(count, generator, chain_of(model, settings))
             parts.append(stored(samples.items))
             if samples.acceptance is not None:
                 rates.append(samples.acceptance.mean().item())
+        elif isinstance(model, GradientFlow):
+            parts.append(stored(_pushed(model, settings, count, generator).items))
         else:
             parts.append(stored(cast(VAE | LatentModel, model).sample(count, generator)))
         done += count
@@ -148,27 +154,62 @@ def stored(items: Tensor) -> Tensor:
     return (quantise(items) if items.dim() == 4 else items.float()).cpu()
 
 
-def network_evaluations(model: nn.Module, settings: Sample) -> int:
-    """Network evaluations behind one sample: one pass of a base, the steps of a chain."""
-    return _chain_settings(settings).steps if isinstance(model, VAEBM) else 1
+def network_evaluations(model: nn.Module, settings: Drawing) -> int:
+    """Network evaluations behind one sample: one pass of a base, the steps of a chain.
+
+    Those of a flow are counted in a batch of noise: its solver takes what the tolerance asks for.
+    """
+    if isinstance(model, GradientFlow):
+        device = next(model.parameters()).device
+        generator = torch.Generator(device).manual_seed(settings.seed)
+        return _pushed(model, settings, min(settings.batch_size, settings.count), generator).nfe
+    return chain_of(model, settings).steps if isinstance(model, VAEBM | ShortRunEBM) else 1
 
 
-def _chain_settings(settings: Sample) -> Langevin:
-    if settings.langevin is None:
+def _pushed(
+    model: GradientFlow, settings: Drawing, count: int, generator: torch.Generator
+) -> Pushed:
+    if not isinstance(settings, FlowSample):
+        raise UserError(
+            "a gradient flow is sampled by its ODE: give sample.NAME.flow a value or null (the "
+            "model's own), instead of langevin and chain_states"
+        )
+    try:
+        with frozen(model.energy):
+            noise = model.noise(count, generator)
+            return push(model.energy, noise, flow_of(settings.flow) or model.settings)
+    except FlowError as error:
+        raise DivergedError(str(error)) from None
+
+
+def chain_of(model: VAEBM | ShortRunEBM, settings: Drawing) -> LangevinSettings:
+    """The steps that draw a sample: those of the settings, or a short-run EBM's own.
+
+    Raises:
+        UserError: a composition without settings of its chain.
+    """
+    own = model.langevin if isinstance(model, ShortRunEBM) else None
+    chosen = None if isinstance(settings, FlowSample) else settings.langevin
+    if chosen is not None:
+        return langevin_of(chosen)
+    if own is None:
         raise UserError("a composition is sampled by a chain: give sample.NAME.langevin a value")
-    return settings.langevin
+    return own
 
 
 def _write_chain(
-    model: nn.Module, settings: Sample, target: Path, device: torch.device
+    model: nn.Module, settings: Drawing, target: Path, device: torch.device
 ) -> list[int]:
     """Keep what some chains looked like at evenly spaced steps; says which steps."""
-    if not isinstance(model, VAEBM) or settings.chain_states == 0:
+    if not isinstance(model, VAEBM | ShortRunEBM) or isinstance(settings, FlowSample):
         return []
-    chain = langevin_of(_chain_settings(settings))
+    if settings.chain_states == 0:
+        return []
+    chain = chain_of(model, settings)
     steps = np.unique(np.linspace(0, chain.steps, settings.chain_states).round().astype(int))
     generator = torch.Generator(device).manual_seed(stream_seed(settings.seed, settings.draws, 0))
-    shown = CHAINS_SHOWN if len(model.base.shape) == 3 else 1000
+    shape = model.base.shape if isinstance(model, VAEBM) else model.shape
+    shown = CHAINS_SHOWN if len(shape) == 3 else 1000
     samples = model.sample(shown, generator, chain, keep=steps.tolist())
     states = torch.stack([stored(items) for items in samples.along])
     np.save(target / "chain.npy", states.numpy())

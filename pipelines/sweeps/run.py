@@ -29,7 +29,7 @@ from pipelines.sweeps.space import (
     search_algorithm,
     trial_count,
 )
-from pipelines.sweeps.trials import Subject, sampling_trial, training_trial
+from pipelines.sweeps.trials import Subject, sampling_trial, section_of, training_trial
 
 ENVIRONMENT = {
     **RAY_ENVIRONMENT,
@@ -58,7 +58,7 @@ def check(name: str, params: Params) -> Sweep:
             belong together, or a model that was trained by other settings.
     """
     sweep = entry(params.sweeps, "sweeps", name)
-    section = "sample" if sweep.trial.kind == "sampling" else "compose"
+    section = section_of(sweep, params)
     content = params.model_dump(mode="json")
     for path in (*sweep.space, *sweep.fixed):
         value_at(content, path)
@@ -70,7 +70,12 @@ def check(name: str, params: Params) -> Sweep:
     models: dict[str, Pretrain | Compose] = {**params.pretrain, **params.compose}
     trained = entry(models, "pretrain or compose", sweep.model)
     entry(getattr(params, section), section, sweep.model)
-    reads = sweep.model if section == "sample" else getattr(trained, "base", None)
+    if sweep.trial.kind == "training" and not hasattr(trained, "select"):
+        raise UserError(
+            f"sweeps.{name} trains {sweep.model}, which is not chosen by samples: a training sweep "
+            "is of a model that has `select`"
+        )
+    reads = getattr(trained, "base", None) if section == "compose" else sweep.model
     for key, wanted in (("reads", reads), ("data", trained.data)):
         if getattr(sweep, key) != wanted:
             raise UserError(
@@ -88,7 +93,7 @@ def sweep_identity(name: str, params: Params) -> str:
     The values in params.yaml of what is varied or fixed are not among it, nor are the resources.
     """
     sweep = entry(params.sweeps, "sweeps", name)
-    section = "sample" if sweep.trial.kind == "sampling" else "compose"
+    section = section_of(sweep, params)
     content = replaced(params.model_dump(mode="json"), dict.fromkeys(sweep.space) | sweep.fixed)
     settings = {
         "sweep": sweep.model_dump(mode="json", exclude={"resources"}),
@@ -100,7 +105,7 @@ def sweep_identity(name: str, params: Params) -> str:
         Path("models/features") / sweep.data,
     ]
     own = sorted((REPOSITORY / "pipelines/sweeps").glob("*.py"))
-    stages = [REPOSITORY / "pipelines/stages" / f"{stage}.py" for stage in ("sample", "compose")]
+    stages = [REPOSITORY / "pipelines/stages" / f"{stage}.py" for stage in ("sample", section)]
     code = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (*own, *stages)]
     return identity({**settings, "code": code}, inputs, "sweep")
 

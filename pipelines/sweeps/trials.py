@@ -27,13 +27,22 @@ from pipelines.runtime.launch import Place, plain, work
 from pipelines.runtime.loop import Outcome
 from pipelines.runtime.pictures import picture_of
 from pipelines.runtime.progress import SilentReporter
-from pipelines.runtime.settings import Compose, Params, Pretrain, Sweep, VAEBMCompose, entry
+from pipelines.runtime.settings import (
+    Compose,
+    Params,
+    Pretrain,
+    ShortRunPretrain,
+    Sweep,
+    VAEBMCompose,
+    entry,
+)
 from pipelines.runtime.settings.base import one_line
 from pipelines.runtime.settings.paths import Content, replaced
 from pipelines.runtime.stage import job_of
-from pipelines.stages import compose
+from pipelines.stages import compose, pretrain
 from pipelines.stages.sample import draw_items, network_evaluations
 from pipelines.sweeps.space import STEP
+from pipelines.training.selection import VALIDATION_NFE
 
 PICTURE = "samples.png"
 NFE, SECONDS, COMPLETE = "nfe", "seconds", "complete"
@@ -96,17 +105,19 @@ def sampling_trial(values: dict[str, Any], subject: Subject) -> None:
 
 
 def training_trial(values: dict[str, Any], subject: Subject) -> None:
-    """Train the composition by the trial's settings, through the loop that the stage uses.
+    """Train the model by the trial's settings, through the loop that the stage uses.
 
     Raises:
         DivergedError: no rollback cured a divergence.
     """
     params, sweep, device = _begin(values, subject)
     # The judge chooses the kept checkpoint too, so that the figure is that of an exported model.
-    trained = entry(params.compose, "compose", sweep.model)
+    section = section_of(sweep, params)
+    trained = entry(getattr(params, section), section, sweep.model)
     settings = trained.model_copy(update={"select": sweep.judge})
-    chosen = params.model_copy(update={"compose": {sweep.model: settings}})
-    job = job_of(compose.training_of(sweep.model, chosen))
+    chosen = params.model_copy(update={section: {sweep.model: settings}})
+    stage = compose if section == "compose" else pretrain
+    job = job_of(stage.training_of(sweep.model, chosen))
     store = FolderStore(Path(subject.storage) / job.run_name)
     reporter = TuneReporter(held_out_key(sweep.judge), {NFE: _evaluations(settings)})
     place = Place.of(params.runtime, 0, 1, device)
@@ -138,6 +149,8 @@ class TuneReporter(SilentReporter):
         self.began = time.monotonic()
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        if VALIDATION_NFE in values:
+            self.facts = {**self.facts, NFE: int(values[VALIDATION_NFE])}
         if self.key in values and np.isfinite(values[self.key]):
             self.report(step, values[self.key], complete=False)
 
@@ -151,9 +164,21 @@ class TuneReporter(SilentReporter):
         _report({**self.facts, **figures}, self.image)
 
 
-def _evaluations(settings: Compose) -> int:
-    """Network evaluations behind a sample of validation: a chain's steps, or the decoder's one."""
-    return settings.langevin.steps if isinstance(settings, VAEBMCompose) else 1
+def section_of(sweep: Sweep, params: Params) -> str:
+    """The section of the settings that a sweep's trials read their model's entry from."""
+    if sweep.trial.kind == "sampling":
+        return "sample"
+    return "compose" if sweep.model in params.compose else "pretrain"
+
+
+def _evaluations(settings: Pretrain | Compose) -> int:
+    """Network evaluations behind a sample of validation: a chain's steps, or the decoder's one.
+
+    Those of a flow are not known before: its validations tell.
+    """
+    if isinstance(settings, VAEBMCompose | ShortRunPretrain):
+        return settings.langevin.steps
+    return 1
 
 
 def _begin(values: Mapping[str, Any], subject: Subject) -> tuple[Params, Sweep, torch.device]:

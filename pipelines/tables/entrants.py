@@ -11,7 +11,14 @@ from components.datasets.shards import Manifest
 from components.errors import UserError
 from components.metrics.fidelity import frechet_key
 from pipelines.comparison.files import Figures, read_json, read_pictures, read_rows
-from pipelines.runtime.settings import LatentEvaluate, Params, Table, TableRow, entry
+from pipelines.runtime.settings import (
+    LatentEvaluate,
+    Params,
+    ShortRunEvaluate,
+    Table,
+    TableRow,
+    entry,
+)
 
 PICTURES = ("samples", "reconstructions", "interpolations", "neighbours")
 
@@ -50,6 +57,7 @@ class Entrant:
 
     Attributes:
         row: its row in the settings.
+        judging: kind of its entry of `evaluate`.
         figures: of the evaluate stage.
         distance: Fréchet distance of the table's extractor.
         deviation: over draws; 0 of a single one.
@@ -60,6 +68,7 @@ class Entrant:
     """
 
     row: TableRow
+    judging: str
     figures: Figures
     distance: float
     deviation: float
@@ -85,8 +94,11 @@ def _judged_alike(name: str, table: Table, params: Params) -> None:
     first = entry(params.evaluate, "evaluate", table.rows[0].model)
     for row in table.rows:
         judging = entry(params.evaluate, "evaluate", row.model)
-        if not isinstance(judging, LatentEvaluate):
-            raise UserError(f"table {name}: evaluate.{row.model}.kind should be latent-images")
+        if not isinstance(judging, LatentEvaluate | ShortRunEvaluate):
+            raise UserError(
+                f"table {name}: evaluate.{row.model}.kind should be latent-images or "
+                "short-run-images"
+            )
         if judging != first:
             raise UserError(
                 f"table {name}: evaluate.{table.rows[0].model} and evaluate.{row.model} differ: "
@@ -119,6 +131,7 @@ def _entrant(row: TableRow, table: Table, params: Params, items: int) -> Entrant
         )
     return Entrant(
         row=row,
+        judging=entry(params.evaluate, "evaluate", model).kind,
         figures=figures,
         distance=figures[key],
         deviation=figures.get(f"{key}_std", 0.0),

@@ -88,6 +88,40 @@ def latents(entrants: Sequence[Entrant]) -> Sheet:
     )
 
 
+def chains(entrants: Sequence[Entrant]) -> Sheet:
+    """What chains do when they are run on, and the energies of data and samples."""
+
+    def share(key: str) -> Callable[[Entrant], str]:
+        def shown(each: Entrant) -> str:
+            value = each.figures.get(key)
+            return number(None if value is None else 100.0 * value, 1)
+
+        return shown
+
+    def gap(each: Entrant) -> float | None:
+        there = each.figures
+        return there["energy_samples"] - there["energy_test"] if "energy_test" in there else None
+
+    def drift(each: Entrant) -> float | None:
+        """Of the longest chains."""
+        keys = [key for key in each.figures if key.startswith("chain_drift_") and key[-1] == "x"]
+        longest = max(keys, key=lambda key: int(key.split("_")[-1][:-1]), default="")
+        return each.figures.get(longest)
+
+    return _sheet(
+        [
+            _plain("Energy gap, nats", gap, 2, None),
+            _figure("R-hat", "chain_r_hat", 2),
+            Column("ESS, % of draws", lambda _: None, share("chain_ess_share"), None),
+            Column("MALA, %", lambda _: None, share("chain_acceptance"), None),
+            _plain("Drift", drift, 4, min),
+            _figure("Drift, floor", "chain_drift_floor", 4),
+            _figure("To nearest training image", "neighbour_distance", 2),
+        ],
+        entrants,
+    )
+
+
 def costs(entrants: Sequence[Entrant]) -> Sheet:
     """What training took (Table 3.5); first / second stage where there are two."""
 

@@ -19,15 +19,11 @@ from pipelines.runtime.settings import Curve, Table
 from pipelines.tables import layout
 from pipelines.tables.claims import Finding
 from pipelines.tables.entrants import Entrant
+from pipelines.tables.kinds import KINDS
 from pipelines.tables.text import plain_text
 
 TEMPLATE = Path(__file__).resolve().parent / "page.html"
 STYLE = report_page.HERE / "style.css"
-CAPTIONS = {
-    "reconstructions": "test images, each above its reconstruction",
-    "interpolations": "straight lines between two noises (latents, without a noise), one a row",
-    "neighbours": "samples (left) beside their nearest training images by pixels",
-}
 
 
 def render(
@@ -47,29 +43,37 @@ def render(
     Raises:
         UserError: a curve that a model has not logged.
     """
-    results, latents = layout.results(table, entrants), layout.latents(entrants)
+    kind = KINDS[entrants[0].judging]
+    results, own = layout.results(table, entrants), kind.sheet(entrants)
     costs, reference = layout.costs(entrants), layout.reference(table, entrants)
+    counted = entrants[0].figures.get(kind.counted, 0)
     html = template(TEMPLATE).render(
         name=name,
         table=table,
         # This project's own markup: what a file or a user says in the page is escaped.
         style=Markup(STYLE.read_text(encoding="utf-8")),
         results=results,
-        latents=latents,
+        lead=kind.lead.format(data=table.data),
+        key=kind.key,
+        own=own,
+        note=kind.note.format(count=f"{counted:,}"),
         costs=costs,
         reference=reference,
         findings=found,
         count=entrants[0].figures.get("count", 0),
         draws=entrants[0].figures.get("draws", 0),
-        latent_count=entrants[0].figures.get("latent_count", 0),
         extractor=layout.extractor_title(table),
         fid=table.extractor == "inception-v3-compat",
         curves=[_curve(curve, entrants) for curve in table.curves],
         samples=[_data(table.data), *_pictures(entrants, "samples", "samples")],
-        galleries={stem: _pictures(entrants, stem, caption) for stem, caption in CAPTIONS.items()},
+        galleries={
+            stem: _pictures(entrants, stem, caption)
+            for stem, caption in kind.captions.items()
+            if all(stem in each.pictures for each in entrants)
+        },
         models=[(each, _settings(each)) for each in entrants],
     )
-    sheets = [("Results", results), ("Latents", latents), ("Cost", costs)]
+    sheets = [("Results", results), (kind.key.capitalize(), own), ("Cost", costs)]
     return html, plain_text(table.title, sheets, reference, found)
 
 

@@ -19,7 +19,7 @@ def plain_text(
     """All tables one below the other; of the first one, the best of a column is starred."""
     lines = [title, ""]
     for position, (heading, sheet) in enumerate(sheets):
-        lines += [heading, *_aligned(sheet)]
+        lines += [heading, *aligned(sheet)]
         if position == 0:
             lines += [f"{GAP}{name}: {value}" for name, value in reference]
         lines.append("")
@@ -30,7 +30,8 @@ def plain_text(
     return "\n".join([*lines, ""])
 
 
-def _aligned(sheet: Sheet) -> list[str]:
+def aligned(sheet: Sheet) -> list[str]:
+    """A table's lines, its columns one below the other."""
     rows = [("", *sheet.columns)]
     for line in sheet.lines:
         marked = (

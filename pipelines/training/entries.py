@@ -40,6 +40,7 @@ def base_training(
     settings: ModelSettings,
     model: Description,
     inputs: Mapping[str, Path] | None = None,
+    chain: LangevinSettings | None = None,
 ) -> Training:
     """An entry of `pretrain`, resolved.
 
@@ -48,6 +49,7 @@ def base_training(
         settings: of the entry.
         model: description of the model.
         inputs: what the training reads beside its data set's shards.
+        chain: how the model is sampled by who loads it from MLflow and says nothing else.
     """
     return Training(
         stage="pretrain",
@@ -57,6 +59,7 @@ def base_training(
         inputs={"shards": SHARDS / settings.data, **(inputs or {})},
         target=MODELS / name,
         tags={"dataset": settings.data, "family": "base", "kind": settings.kind},
+        chain=chain,
     )
 
 

@@ -18,6 +18,8 @@ from pipelines.runtime.settings import Plan, Select
 
 ROWS = 500
 SHOWN = 64
+VALIDATION_NFE = "validation_nfe"
+"""Figure of a validation: network evaluations behind its samples, where their number varies."""
 Measure = Callable[[Tensor], dict[str, float]]
 
 

@@ -6,13 +6,23 @@ that names the path, the value and what is allowed.
 
 from pipelines.runtime.settings.base import Settings, entry
 from pipelines.runtime.settings.composing import Langevin, VAEBMCompose
+from pipelines.runtime.settings.gradient_flow import (
+    EnergyObjective,
+    EqualSteps,
+    FlowEvaluate,
+    FlowODE,
+    FlowPretrain,
+    FlowSample,
+    FlowTable,
+    LikelihoodSelect,
+)
 from pipelines.runtime.settings.judging import (
+    ChainDiagnosis,
     Claim,
     ClassifierTraining,
     Comparison,
     Curve,
     DistributionRecall,
-    Evaluate,
     Features,
     ImageEvaluate,
     ImageFeatures,
@@ -33,12 +43,24 @@ from pipelines.runtime.settings.latent import (
     MixturePrior,
     PerceptualReconstruction,
 )
-from pipelines.runtime.settings.root import Compose, Params, Pretrain, load_params
+from pipelines.runtime.settings.root import (
+    Compose,
+    Drawing,
+    Evaluate,
+    Params,
+    Pretrain,
+    load_params,
+)
 from pipelines.runtime.settings.selecting import (
     EnergyDistanceSelect,
     FrechetSelect,
     LastSelect,
     Select,
+)
+from pipelines.runtime.settings.short_run import (
+    Reconstruction,
+    ShortRunEvaluate,
+    ShortRunPretrain,
 )
 from pipelines.runtime.settings.sweeping import (
     ASHAScheduler,
@@ -57,6 +79,7 @@ from pipelines.runtime.settings.training import (
 
 __all__ = [
     "ASHAScheduler",
+    "ChainDiagnosis",
     "ChoiceSpace",
     "Claim",
     "ClassifierTraining",
@@ -64,9 +87,17 @@ __all__ = [
     "Compose",
     "Curve",
     "DistributionRecall",
+    "Drawing",
     "EnergyDistanceSelect",
+    "EnergyObjective",
+    "EqualSteps",
     "Evaluate",
     "Features",
+    "FlowEvaluate",
+    "FlowODE",
+    "FlowPretrain",
+    "FlowSample",
+    "FlowTable",
     "FrechetSelect",
     "GANPenalty",
     "HalvingDecay",
@@ -78,6 +109,7 @@ __all__ = [
     "LatentCompose",
     "LatentEvaluate",
     "LatentPretrain",
+    "LikelihoodSelect",
     "MixturePrior",
     "Neighbourhood",
     "Optimiser",
@@ -87,12 +119,15 @@ __all__ = [
     "PointEvaluate",
     "PointFeatures",
     "Pretrain",
+    "Reconstruction",
     "Report",
     "Runtime",
     "Sample",
     "Search",
     "Select",
     "Settings",
+    "ShortRunEvaluate",
+    "ShortRunPretrain",
     "Space",
     "Sweep",
     "Table",

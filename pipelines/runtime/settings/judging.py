@@ -50,14 +50,20 @@ class PointFeatures(Settings):
 Features = Annotated[ImageFeatures | PointFeatures, Field(discriminator="kind")]
 
 
-class Sample(Settings):
-    """Samples of one model."""
+class Draws(Settings):
+    """How much is drawn from a model."""
 
     count: Count  # items of a draw
     draws: Count  # independent draws, for the deviation of the metrics
     seed: Amount
     batch_size: Count  # items of one call
-    langevin: Langevin | None  # the composition's test-time chain; null for a base
+
+
+class Sample(Draws):
+    """Samples of one model."""
+
+    # A composition's test-time chain; null for a base, and for a short-run EBM's own steps.
+    langevin: Langevin | None
     chain_states: Amount  # states of a chain shown in the pictures; 0: none
 
 
@@ -82,6 +88,16 @@ class PointEvaluate(Settings):
     mode_radius: Positive  # σ: farther from every mode is off-mode
 
 
+class ChainDiagnosis(Settings):
+    """Langevin chains run on for longer than in training, or than in sampling: do they mix?"""
+
+    chains: Annotated[int, Field(ge=2)]  # side by side
+    multiples: Annotated[list[Count], Field(min_length=1)]  # of the steps, from 2 up: how long
+    every: Count  # steps between those kept; all of them are held at once
+    projections: Amount  # random directions of the state that are followed beside the energy
+    directions: Count  # of the sliced Wasserstein distance between items
+
+
 class ImageEvaluate(Settings):
     """Distances of samples from data, and detection of what is not data."""
 
@@ -90,6 +106,7 @@ class ImageEvaluate(Settings):
     outsiders: Outsiders
     ood_count: Count  # images of each set whose log-density is compared
     bound_samples: Count  # posterior samples of the base's bound (K)
+    diagnosis: ChainDiagnosis | None = None  # of a composition's chains; left out: none
 
 
 class DistributionRecall(Settings):
@@ -124,9 +141,6 @@ class LatentEvaluate(Settings):
     latent_count: Count  # test images that are encoded, at the most
     neighbours: Neighbourhood
     interpolations: Interpolation
-
-
-Evaluate = Annotated[PointEvaluate | ImageEvaluate | LatentEvaluate, Field(discriminator="kind")]
 
 
 class Average(Settings):

@@ -7,27 +7,56 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Discriminator, Field, Tag, ValidationError
 
 from components.errors import UserError
 from pipelines.runtime.settings.base import Count, Settings, one_line
 from pipelines.runtime.settings.composing import VAEBMCompose
+from pipelines.runtime.settings.gradient_flow import (
+    FlowEvaluate,
+    FlowPretrain,
+    FlowSample,
+    FlowTable,
+)
 from pipelines.runtime.settings.judging import (
     Average,
     Comparison,
-    Evaluate,
     Features,
+    ImageEvaluate,
+    LatentEvaluate,
+    PointEvaluate,
     Report,
     Sample,
     Table,
 )
 from pipelines.runtime.settings.latent import LatentCompose, LatentPretrain
 from pipelines.runtime.settings.paths import replaced
+from pipelines.runtime.settings.short_run import ShortRunEvaluate, ShortRunPretrain
 from pipelines.runtime.settings.sweeping import Sweep
 from pipelines.runtime.settings.training import Runtime, VAEPretrain
 
-Pretrain = Annotated[VAEPretrain | LatentPretrain, Field(discriminator="kind")]
+Pretrain = Annotated[
+    VAEPretrain | LatentPretrain | ShortRunPretrain | FlowPretrain, Field(discriminator="kind")
+]
 Compose = Annotated[VAEBMCompose | LatentCompose, Field(discriminator="kind")]
+
+
+Evaluate = Annotated[
+    PointEvaluate | ImageEvaluate | LatentEvaluate | ShortRunEvaluate | FlowEvaluate,
+    Field(discriminator="kind"),
+]
+
+
+def _sampler(value: Any) -> str:
+    """Tells settings of samples apart, which have no `kind`."""
+    flow = "flow" in value if isinstance(value, Mapping) else isinstance(value, FlowSample)
+    return "by a flow" if flow else "by a model"
+
+
+Drawing = Annotated[
+    Annotated[FlowSample, Tag("by a flow")] | Annotated[Sample, Tag("by a model")],
+    Discriminator(_sampler),
+]
 
 
 class Fetch(Settings):
@@ -49,10 +78,11 @@ class Params(Settings):
     features: dict[str, Features] = Field(default_factory=dict)
     pretrain: dict[str, Pretrain] = Field(default_factory=dict)
     compose: dict[str, Compose] = Field(default_factory=dict)
-    sample: dict[str, Sample] = Field(default_factory=dict)
+    sample: dict[str, Drawing] = Field(default_factory=dict)
     evaluate: dict[str, Evaluate] = Field(default_factory=dict)
     average: dict[str, Average] = Field(default_factory=dict)
     tabulate: dict[str, Table] = Field(default_factory=dict)
+    tabulate_flows: dict[str, FlowTable] = Field(default_factory=dict)
     compare: dict[str, Comparison] = Field(default_factory=dict)
     report: dict[str, Report] = Field(default_factory=dict)
     sweeps: dict[str, Sweep] = Field(default_factory=dict)

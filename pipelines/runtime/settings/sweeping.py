@@ -128,7 +128,7 @@ class SamplingTrial(Settings):
 
 
 class TrainingTrial(Settings):
-    """A composition, trained by other settings and judged at its validations."""
+    """A model with `select`, trained by other settings and judged at its validations."""
 
     kind: Literal["training"]
     scheduler: Scheduler
@@ -137,8 +137,8 @@ class TrainingTrial(Settings):
 class Sweep(Settings):
     """Trials of a model's settings."""
 
-    model: str  # entry of `sample` or `compose`: what is sampled or trained
-    reads: str  # folder of models/ that trials read: the model itself, or the base of a training
+    model: str  # entry of `sample`, `compose` or `pretrain`: what is sampled or trained
+    reads: str  # folder of models/ that must be there: a composition's base, or else the model
     data: str
     trial: Annotated[SamplingTrial | TrainingTrial, Field(discriminator="kind")]
     space: Annotated[dict[str, Space], Field(min_length=1)]  # path in this file: its values

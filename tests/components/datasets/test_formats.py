@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.datasets.catalog import PointsEntry
-from components.datasets.formats import read_idx, read_raw, write_idx
+from components.datasets.catalog import ImagesEntry, PointsEntry, find_entry
+from components.datasets.formats import item_shape, read_idx, read_raw, write_idx
 from components.errors import UserError
+
+CATALOG = Path(__file__).parents[3] / "data" / "catalog.yaml"
 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 4, 4), (2, 3, 4, 4)])
@@ -53,3 +55,33 @@ def test_damaged_points(tmp_path: Path) -> None:
     (tmp_path / "train.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(UserError, match=r"train.npy is damaged"):
         read_raw(item, tmp_path)
+
+
+def test_images_are_resized_where_the_catalogue_says_so(tmp_path: Path) -> None:
+    entry = find_entry(CATALOG, "mnist")
+    assert isinstance(entry, ImagesEntry) and item_shape(entry) == (1, 28, 28)
+    resized = find_entry(CATALOG, "mnist-32")
+    assert isinstance(resized, ImagesEntry) and item_shape(resized) == (1, 32, 32)
+    # Edges in the middle of each image, and one level for each of them.
+    images = np.zeros((3, 28, 28), dtype=np.uint8)
+    images[:, :, 14:] = np.array([0, 100, 255], dtype=np.uint8)[:, None, None]
+    for files in (entry.files.train, entry.files.test):
+        write_idx(tmp_path / files.images.name, images)
+        write_idx(tmp_path / files.labels.name, np.arange(3, dtype=np.uint8))
+    ((x, labels),) = read_raw(resized, tmp_path)["test"].blocks
+    assert x.shape == (3, 1, 32, 32) and x.dtype == np.uint8
+    assert labels is not None and labels.tolist() == [0, 1, 2]
+    assert (x[:, 0, :, :15] == 0).all()
+    assert (x[:, 0, :, 17:] == np.array([0, 100, 255])[:, None, None]).all()
+    ((plain, _),) = read_raw(entry, tmp_path)["train"].blocks
+    assert np.array_equal(plain[:, 0], images)
+
+
+def test_resized_images_have_the_shape_that_the_catalogue_says(tmp_path: Path) -> None:
+    entry = find_entry(CATALOG, "mnist-32")
+    assert isinstance(entry, ImagesEntry)
+    for files in (entry.files.train, entry.files.test):
+        write_idx(tmp_path / files.images.name, np.zeros((2, 8, 8), dtype=np.uint8))
+        write_idx(tmp_path / files.labels.name, np.zeros(2, dtype=np.uint8))
+    with pytest.raises(UserError, match=r"images of shape \(1, 8, 8\) where the catalogue says"):
+        list(read_raw(entry, tmp_path)["train"].blocks)

@@ -146,15 +146,19 @@ def test_a_flow_that_cannot_be_solved_is_a_loss_that_is_not_finite(how: FlowLear
 @pytest.mark.parametrize("objective", ["energy", "likelihood"])
 def test_training_may_be_solved_more_coarsely(objective: Any) -> None:
     """With fewer evaluations and almost the same gradient; the exported model keeps its own."""
-    found = {}
-    for tolerance in (None, 1e-2):
+    found = []
+    for changed in ({}, {"tolerance": 1e-2}, {"equal_steps": 4}):
         energy = Bowl(6.0)
-        taught = learner(energy, FlowLearning(objective, "direct", 0, 50.0, tolerance), rate=0.0)
+        how = FlowLearning(objective, "direct", 0, 50.0, **changed)
+        taught = learner(energy, how, rate=0.0)
         metrics = taught.training_step(points(), 0)
-        found[tolerance] = metrics["nfe"].item(), energy.kappa.grad
+        found.append((metrics["nfe"].item(), energy.kappa.grad))
         assert cast(GradientFlow, taught.exported()).settings == SETTINGS
-    assert found[1e-2][0] < found[None][0]
-    torch.testing.assert_close(found[1e-2][1], found[None][1], rtol=0.05, atol=0.02)
+    (most, gradient), *coarser = found
+    for nfe, other in coarser:
+        assert nfe < most
+        torch.testing.assert_close(other, gradient, rtol=0.05, atol=0.02)
+    assert coarser[1][0] == 16
 
 
 def test_settings_that_cannot_be() -> None:
@@ -167,5 +171,7 @@ def test_settings_that_cannot_be() -> None:
             FlowLearning("energy", "direct", probes, gap)
     with pytest.raises(UserError, match="tolerance must be positive"):
         FlowLearning("energy", "direct", 0, 1.0, 0.0)
+    with pytest.raises(UserError, match="equal_steps must be 1 or more, not 0"):
+        FlowLearning("energy", "direct", 0, 1.0, equal_steps=0)
     with pytest.raises(UserError, match="float32, not in bfloat16"):
         learner(None, WAYS[0], precision="bfloat16")

@@ -49,3 +49,14 @@ def test_the_map_has_y_upwards_and_x_to_the_right(monkeypatch: pytest.MonkeyPatc
 def test_a_map_sums_to_one() -> None:
     found = density_map(LAW.log_prob, 6.0, 120)
     assert found.exp().sum().item() * 0.1**2 == pytest.approx(1.0, abs=1e-5)
+
+
+def test_points_of_the_box_are_points_of_the_density() -> None:
+    density = BoxDensity(unnormalised, 6.0, 200)
+    x = density.sample(20_000, 300, torch.Generator().manual_seed(0))
+    assert x.shape == (20_000, 2) and x.dtype == torch.float32
+    torch.testing.assert_close(x.mean(dim=0), CENTRE, rtol=0.0, atol=0.03)
+    torch.testing.assert_close(x.std(dim=0), SCALES, rtol=0.0, atol=0.03)
+    whole = BoxDensity(lambda x: torch.zeros(len(x)), 3.0, 30)
+    even = whole.sample(20_000, 1, torch.Generator().manual_seed(0))
+    assert even.abs().max() <= 3.0 and even.std().item() == pytest.approx(3.0**0.5, abs=0.03)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from components.errors import UserError
 from components.networks.registry import build
-from components.samplers.gradient_flow import FlowError, FlowSettings, pull, push
+from components.samplers.gradient_flow import Backward, FlowError, FlowSettings, pull, push
 
 PRECISION = torch.tensor([[3.0, 1.0], [1.0, 2.0]])
 CENTRE = torch.tensor([0.5, -1.0])
@@ -114,8 +114,31 @@ def test_a_broken_field_is_told(way) -> None:
 
 @pytest.mark.parametrize(
     ("changed", "said"),
-    [({"time": 0.0}, "time"), ({"tolerance": -1.0}, "tolerance"), ({"max_steps": 0}, "max_steps")],
+    [
+        ({"time": 0.0}, "time"),
+        ({"tolerance": -1.0}, "tolerance"),
+        ({"max_steps": 0}, "max_steps"),
+        ({"equal_steps": 0}, "equal_steps"),
+    ],
 )
 def test_settings_out_of_range(changed, said) -> None:
     with pytest.raises(UserError, match=said):
         FlowSettings(**{"time": 0.2, "tolerance": 1e-5, **changed})
+
+
+@pytest.mark.parametrize("backward", ["direct", "adjoint"])
+def test_equal_steps_are_of_order_four(backward: Backward) -> None:
+    """Twice as many steps leave a sixteenth of the error, there and back, and of the gradient."""
+    exact, errors = solved(PRECISION, CENTRE, points(), 0.4), []
+    for count in (2, 4):
+        settings = FlowSettings(time=0.4, tolerance=1.0, equal_steps=count)
+        energy = Quadratic().double()
+        there = push(energy, points().double(), settings)
+        back = pull(energy, exact.double(), settings, backward=backward)
+        (slope,) = torch.autograd.grad(back.start.sum(), energy.centre)
+        assert there.nfe == back.nfe == 4 * count
+        expected = 50 * (torch.eye(2) - torch.linalg.matrix_exp(0.4 * PRECISION)).sum(dim=0)
+        gaps = (there.items - exact, back.start - points(), (slope - expected) / 50)
+        errors.append([gap.abs().max().item() for gap in gaps])
+    for coarse, fine in zip(*errors, strict=True):
+        assert 10.0 < coarse / fine < 32.0

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from components.errors import UserError
 from components.images import quantise, to_unit
 from components.models.build import Description, seeded
 from components.models.export import export_model, load_model
+from components.models.gradient_flow import GradientFlow
 from components.models.latent_model import LatentModel
+from components.models.short_run import ShortRunEBM
 from components.models.vae import VAE
 from components.models.vaebm import VAEBM
 from components.samplers.langevin import LangevinSettings
@@ -49,6 +52,19 @@ IMAGES: Description = {
     },
     "energy": {"kind": "conv", "width": 4, "multipliers": [1, 2], "normalisation": "none"},
     "space": "noise",
+}
+SHORT_RUN: Description = {
+    "kind": "short-run-ebm",
+    "shape": [1, 8, 8],
+    "energy": {"kind": "conv", "width": 4, "multipliers": [1, 2], "normalisation": "none"},
+    "langevin": {"steps": 3, "step_size": 0.05, "noise_scale": 0.1},
+    "start": {"law": "normal", "scale": 1.0},
+}
+FLOW: Description = {
+    "kind": "gradient-flow",
+    "shape": [2],
+    "energy": {"kind": "fully-connected", "hidden": [8]},
+    "flow": {"time": 0.2, "tolerance": 1e-5},
 }
 LATENT: Description = {
     "kind": "latent",
@@ -91,6 +107,19 @@ def drawn(root: Path, count: int, seed: int, chain: LangevinSettings) -> np.ndar
     assert isinstance(model, VAEBM)
     samples = model.sample(count, torch.Generator().manual_seed(seed), chain)
     return quantise(samples.items).numpy()
+
+
+def test_a_flow_draws_points_and_knows_their_density(tmp_path: Path) -> None:
+    save_predictor(tmp_path / "packed", exported(tmp_path / "flow", FLOW), None)
+    served = mlflow.pyfunc.load_model(str(tmp_path / "packed"))
+    points = served.predict(pd.DataFrame({"count": [4], "seed": [3]}))
+    model = load_model(tmp_path / "flow")
+    assert isinstance(model, GradientFlow)
+    expected = model.sample(4, torch.Generator().manual_seed(3))
+    assert points.dtype == np.float32
+    np.testing.assert_array_equal(points, expected.numpy())
+    scores = served.predict(pd.DataFrame({"items": list(points)}))
+    np.testing.assert_array_equal(scores, model.log_prob(expected).numpy())
 
 
 def test_images_are_those_of_the_model(root: Path, images: PyFuncModel) -> None:
@@ -224,6 +253,20 @@ def test_a_latent_model_draws_and_scores_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no bound of log p") as caught:
         packed.predict({"items": found})
     assert "\n" not in str(caught.value)
+
+
+def test_a_short_run_model_draws_by_its_own_steps_and_scores_nothing(tmp_path: Path) -> None:
+    own = LangevinSettings(**SHORT_RUN["langevin"])
+    save_predictor(tmp_path / "packed", exported(tmp_path / "short-run", SHORT_RUN), own)
+    packed = mlflow.pyfunc.load_model(str(tmp_path / "packed"))
+    model = load_model(tmp_path / "short-run")
+    assert isinstance(model, ShortRunEBM)
+    for params, chain in (({}, None), ({"steps": 6}, replace(own, steps=6))):
+        found = packed.predict({"count": 4}, params=params)
+        drawn = model.sample(4, torch.Generator().manual_seed(0), chain).items
+        np.testing.assert_array_equal(found, quantise(drawn).numpy())
+    with pytest.raises(UserError, match="no bound of log p"):
+        packed.predict({"items": found})
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from pipelines.sweeps.rows import PARENT_TAG, STATUS_TAG, TRIAL_TAG
-from tests.pipelines.small_project import Content, Project
+from tests.pipelines.runtime.test_short_run_settings import noise_free
+from tests.pipelines.small_project import POINTS, Content, Project
 from tests.pipelines.sweeps.entries import COMPOSE, SAMPLE, choice, sampling, training
 
 pytestmark = pytest.mark.pipeline
@@ -123,6 +124,32 @@ def test_training_with_early_stops(swept: Project) -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.slow
+def test_training_of_a_base_that_samples_by_chains(swept: Project) -> None:
+    plan = swept.settings()["pretrain"]["vae-toy"]["plan"] | {"steps": 4, "validate_every": 2}
+    energy = {"kind": "fully-connected", "hidden": [8], "input_scale": 4.0}
+    energy |= {"fourier": [], "fourier_count": 1, "normalisation": "none"}
+    toy = noise_free() | {"data": POINTS, "energy": energy, "plan": plan}
+    swept.set("pretrain", swept.settings()["pretrain"] | {"ebm-toy": toy})
+    steps = "pretrain.ebm-toy.langevin.steps"
+    own = {"model": "ebm-toy", "fixed": {}, "trial": {"kind": "training"}}
+    own["trial"] |= {"scheduler": {"kind": "none"}}
+    swept.set("sweeps", {"steps": sampling({steps: choice(2, 5)}, **own | {"reads": "ebm-toy"})})
+    swept.stage("pretrain", "ebm-toy")
+    swept.stage("sweep", "steps")
+    table = trials_of(swept, "steps")
+    assert sorted((row["steps"], row["nfe"], row["status"]) for row in table) == [
+        ("2", "2", "complete"),
+        ("5", "5", "complete"),
+    ]
+    assert table[0][KEY] != table[1][KEY]
+    # A base that is not chosen by its samples cannot be judged by them.
+    own |= {"model": "vae-toy", "reads": "vae-toy"}
+    swept.set("sweeps", {"vae": sampling({"pretrain.vae-toy.beta": choice(1.0)}, **own)})
+    done = swept.stage("sweep", "vae", check=False)
+    assert done.returncode == 2 and "is of a model that has `select`" in done.stderr
+
+
 @pytest.mark.slow
 def test_a_killed_sweep_goes_on(swept: Project) -> None:
     sweep = sampling(

@@ -15,6 +15,7 @@ def finding(*values: tuple[float, float], towards: tuple[float, float] | None = 
     entrants = [
         Entrant(
             TableRow(model=f"m{i}", label=f"M{i}", paper_fid=None),
+            "latent-images",
             {},
             value,
             deviation,
