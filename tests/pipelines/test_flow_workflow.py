@@ -63,6 +63,7 @@ def settings_of(project: Project) -> dict[str, Any]:
     return small
 
 
+@pytest.mark.slow
 def test_flows_through_the_stages(project: Project) -> None:
     shrink_catalogue(project)
     content = settings_of(project)
