@@ -69,7 +69,7 @@ def own_entries(small: Content) -> Content:
         content["evaluate"][f"{role}-mine"] = content["evaluate"][f"{role}-digits"] | {"data": MINE}
     names = {"base": "vae-mine", "composition": "vaebm-mine", "data": MINE, "page": "mine"}
     content["compare"]["mine"] = content["compare"]["digits"] | names | {"title": "Photographs"}
-    content["report"] = {"mine": {"title": "My own"}}
+    content["report"] = {"mine": {"title": "My own", "studies": []}}
     return content
 
 
