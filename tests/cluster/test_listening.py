@@ -71,6 +71,7 @@ def test_cluster_of_the_documentation(remote: Remote) -> None:
 
 
 @pytest.mark.pipeline
+@pytest.mark.slow
 def test_ray_that_a_training_starts(checkout: Project, tmp_path: Path) -> None:
     project = clone(checkout, tmp_path / "project", tmp_path / "store")
     project.set("runtime.ray_address", "local")

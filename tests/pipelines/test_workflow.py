@@ -152,6 +152,7 @@ def test_a_setting_reruns_what_depends_on_it(made_copy: Project) -> None:
     assert before in {run.info.run_id for run in runs}
 
 
+@pytest.mark.slow
 def test_what_a_worker_has_to_say_to_the_user(made: Project) -> None:
     content = made.settings()
     content["runtime"] |= {"num_workers": 1, "max_failures": 2}

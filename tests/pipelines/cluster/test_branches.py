@@ -36,6 +36,7 @@ def locked(project: Project) -> dict[str, Any]:
     return dict(stages)
 
 
+@pytest.mark.slow
 def test_same_as_dvc_repro(fresh: Project, tmp_path: Path) -> None:
     one_by_one = Project(tmp_path / "one-by-one")
     shutil.copytree(fresh.root, one_by_one.root)
