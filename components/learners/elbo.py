@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from components.datasets.loading import Batch
 from components.learners.computing import Computing
-from components.learners.learner import Learner, Metrics, as_model_input
+from components.learners.learner import Learner, Metrics, Stateful, as_model_input
 from components.learners.optimisation import Schedule, Updater
 from components.models.vae import VAE
 
@@ -46,12 +46,8 @@ class ELBOLearner(Learner):
     def exported(self) -> nn.Module:
         return self.updater.average.eval()
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"updater": self.updater.state_dict(), "generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.updater.load_state_dict(state["updater"])
-        self.generator.set_state(state["generator"].cpu())
+    def parts(self) -> Mapping[str, Stateful]:
+        return {"updater": self.updater}
 
     def _negative_bound(self, part: Batch) -> tuple[Tensor, Metrics]:
         with self.computing.autocast():

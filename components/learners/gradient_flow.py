@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from components.datasets.loading import Batch
 from components.errors import UserError
 from components.learners.computing import Computing
-from components.learners.learner import Learner, Metrics, as_model_input
+from components.learners.learner import Learner, Metrics, Stateful, as_model_input
 from components.learners.optimisation import Schedule, Updater
 from components.learners.phases import phase_metrics, run_away
 from components.models.gradient_flow import GradientFlow
@@ -112,12 +112,8 @@ class GradientFlowLearner(Learner):
     def diverged(self, metrics: Mapping[str, float]) -> str | None:
         return super().diverged(metrics) or run_away(metrics, self.settings.max_gap)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"updater": self.updater.state_dict(), "generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.updater.load_state_dict(state["updater"])
-        self.generator.set_state(state["generator"].cpu())
+    def parts(self) -> Mapping[str, Stateful]:
+        return {"updater": self.updater}
 
     def _contrast(self, part: Batch) -> tuple[Tensor, Metrics]:
         """A loss with the gradient of Eq. 5.1, samples of the flow being constants in it."""

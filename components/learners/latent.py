@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from components.datasets.loading import Batch
 from components.learners.computing import Computing
-from components.learners.learner import Learner, Metrics, as_model_input
+from components.learners.learner import Learner, Metrics, Stateful, as_model_input
 from components.learners.optimisation import Schedule, Updater, Updaters
 from components.learners.reconstruction import Reconstruction
 from components.learners.wasserstein import LatentDiscriminator, mmd, squared_norm
@@ -130,12 +130,8 @@ class LatentLearner(Learner):
     def exported(self) -> nn.Module:
         return self._exported.eval()
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"updaters": self.updaters.state_dict(), "generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.updaters.load_state_dict(state["updaters"])
-        self.generator.set_state(state["generator"].cpu())
+    def parts(self) -> Mapping[str, Stateful]:
+        return {"updaters": self.updaters}
 
     def _loss(self, part: Batch) -> tuple[Tensor, Metrics]:
         x = as_model_input(part.x, self.device)

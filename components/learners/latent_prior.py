@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from components.datasets.loading import Batch
 from components.learners.computing import Computing
 from components.learners.latent import Optimisation
-from components.learners.learner import Learner, Metrics, as_model_input
+from components.learners.learner import Learner, Metrics, Stateful, as_model_input
 from components.learners.optimisation import Updater
 from components.models.latent_flow import LatentFlow
 from components.models.latent_model import LatentModel
@@ -61,12 +60,8 @@ class LatentPriorLearner(Learner):
     def exported(self) -> nn.Module:
         return self._exported.eval()
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"updater": self.updater.state_dict(), "generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.updater.load_state_dict(state["updater"])
-        self.generator.set_state(state["generator"].cpu())
+    def parts(self) -> Mapping[str, Stateful]:
+        return {"updater": self.updater}
 
     def _loss(self, part: Batch) -> tuple[Tensor, Metrics]:
         with self.computing.autocast():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,16 @@ from components.learners.computing import Computing
 from components.learners.optimisation import Updater, Updaters
 
 Metrics = dict[str, Tensor]
+
+
+class Stateful(Protocol):
+    """What can be saved and put back: a module, an optimiser, a buffer."""
+
+    def state_dict(self) -> Any:
+        """All of it, as tensors and plain Python values."""
+
+    def load_state_dict(self, state: Any, /) -> Any:
+        """Go back to a saved state."""
 
 
 class Learner(ABC):
@@ -52,15 +62,25 @@ class Learner(ABC):
         """The model as it is now, for sampling and export: averaged weights where there are any."""
 
     @abstractmethod
+    def parts(self) -> Mapping[str, Stateful]:
+        """All that the next step depends on, by name: weights, optimisers, averages, buffers.
+
+        The random stream is not among them: every learner has it.
+        """
+
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on: weights, optimisers, averages, buffers, RNG.
+        """The state of all parts and of the random stream.
 
         Tensors and plain Python values only, so that it can be read back without unpickling code.
         """
+        states = {name: part.state_dict() for name, part in self.parts().items()}
+        return states | {"generator": self.generator.get_state()}
 
-    @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a saved state."""
+        for name, part in self.parts().items():
+            part.load_state_dict(state[name])
+        self.generator.set_state(state["generator"].cpu())
 
     def prepare(self, batch: Batch) -> None:  # noqa: B027 - few learners need it
         """Look at one batch before the first step (data-dependent initialisation); default: no."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from components.datasets.loading import Batch
 from components.learners.computing import Computing
-from components.learners.learner import Learner, Metrics, as_model_input
+from components.learners.learner import Learner, Metrics, Stateful, as_model_input
 from components.learners.parallel import of_first
 from components.models.latent_model import LatentModel
 from components.models.latent_priors import MixturePrior
@@ -100,12 +100,8 @@ class MixtureLearner(Learner):
     def exported(self) -> nn.Module:
         return self.model.eval()
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"prior": self.prior.state_dict(), "generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.prior.load_state_dict(state["prior"])
-        self.generator.set_state(state["generator"].cpu())
+    def parts(self) -> Mapping[str, Stateful]:
+        return {"prior": self.prior}
 
     @torch.no_grad()
     def _fit(self) -> Mixture:

@@ -15,6 +15,7 @@ from components.learners.computing import Computing
 from components.learners.learner import Metrics, as_model_input
 from components.learners.parallel import pooled_moments
 from components.networks.guard import GuardedEnergy, learned_energy
+from components.networks.normalisation import initialise_from
 
 
 def phase_energies(
@@ -54,3 +55,9 @@ def follow(energy: nn.Module, batch: Batch, computing: Computing) -> None:
     if isinstance(energy, GuardedEnergy) and energy.guard is not None:
         with computing.autocast():
             energy.follow(as_model_input(batch.x, computing.device), pooled_moments)
+
+
+def initialise(energy: nn.Module, batch: Batch, computing: Computing) -> None:
+    """Initialise an energy's weight-normalised layers from one global batch, alike everywhere."""
+    with computing.eager():
+        initialise_from(energy, as_model_input(batch.x, computing.device), pooled_moments)

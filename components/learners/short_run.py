@@ -20,12 +20,11 @@ from torch import Tensor, nn
 from components.datasets.loading import Batch
 from components.errors import UserError
 from components.learners.computing import Computing
-from components.learners.learner import Learner, Metrics, as_model_input
+from components.learners.learner import Learner, Metrics, Stateful, as_model_input
 from components.learners.optimisation import Schedule, Updater
-from components.learners.parallel import pooled_moments
-from components.learners.phases import follow, phase_energies, phase_metrics, run_away
+from components.learners.phases import follow, initialise, phase_energies, phase_metrics, run_away
 from components.models.short_run import ShortRunEBM
-from components.networks.normalisation import initialise_from, remembers
+from components.networks.normalisation import remembers
 from components.samplers.frozen import frozen
 from components.samplers.replay_buffer import ReplayBuffer
 
@@ -107,9 +106,7 @@ class ShortRunLearner(Learner):
 
     def prepare(self, batch: Batch) -> None:
         """Initialise weight-normalised layers from one global batch, the same on all workers."""
-        x = as_model_input(batch.x, self.device)
-        with self.computing.eager():
-            initialise_from(self.model.energy, x, pooled_moments)
+        initialise(self.model.energy, batch, self.computing)
         self.updater.restart_average()
 
     def training_step(self, batch: Batch, step: int) -> Metrics:
@@ -124,18 +121,9 @@ class ShortRunLearner(Learner):
     def diverged(self, metrics: Mapping[str, float]) -> str | None:
         return super().diverged(metrics) or run_away(metrics, self.settings.max_gap)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "updater": self.updater.state_dict(),
-            "replay": {} if self.replay is None else self.replay.state_dict(),
-            "generator": self.generator.get_state(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.updater.load_state_dict(state["updater"])
-        if self.replay is not None:
-            self.replay.load_state_dict(state["replay"])
-        self.generator.set_state(state["generator"].cpu())
+    def parts(self) -> Mapping[str, Stateful]:
+        updater: dict[str, Stateful] = {"updater": self.updater}
+        return updater if self.replay is None else updater | {"replay": self.replay}
 
     def _loss(self, part: Batch, step: int) -> tuple[Tensor, Metrics]:
         """A loss with the gradient of Eq. 5.14.

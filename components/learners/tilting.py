@@ -19,12 +19,11 @@ from torch import Tensor, nn
 
 from components.datasets.loading import Batch
 from components.learners.computing import Computing
-from components.learners.learner import Learner, Metrics, as_model_input
+from components.learners.learner import Learner, Metrics, Stateful, as_model_input
 from components.learners.optimisation import Schedule, Updater
-from components.learners.parallel import broadcast_module, pooled_moments
-from components.learners.phases import follow, phase_energies, phase_metrics, run_away
+from components.learners.parallel import broadcast_module
+from components.learners.phases import follow, initialise, phase_energies, phase_metrics, run_away
 from components.models.vaebm import VAEBM
-from components.networks.normalisation import initialise_from
 from components.networks.spectral import SpectralRegulariser
 from components.samplers.langevin import LangevinSettings
 from components.samplers.replay_buffer import ReplayBuffer
@@ -121,9 +120,7 @@ class TiltingLearner(Learner):
 
     def prepare(self, batch: Batch) -> None:
         """Initialise weight-normalised layers from one global batch, the same on all workers."""
-        x = as_model_input(batch.x, self.device)
-        with self.computing.eager():
-            initialise_from(self.model.energy, x, pooled_moments)
+        initialise(self.model.energy, batch, self.computing)
         self.updater.restart_average()
 
     def training_step(self, batch: Batch, step: int) -> Metrics:
@@ -146,27 +143,18 @@ class TiltingLearner(Learner):
     def diverged(self, metrics: Mapping[str, float]) -> str | None:
         return super().diverged(metrics) or run_away(metrics, self.settings.max_gap)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "updater": self.updater.state_dict(),
-            "normaliser": self.normaliser.state_dict(),
-            "warm_adam": self.warm_updater.adam.state_dict(),
-            "warm_scaler": self.warm_updater.scaler.state_dict(),
-            "spectral": self.spectral.state_dict() if self.spectral else {},
-            "replay": {} if self.replay is None else self.replay.state_dict(),
-            "generator": self.generator.get_state(),
+    def parts(self) -> Mapping[str, Stateful]:
+        needed: dict[str, Stateful] = {
+            "updater": self.updater,
+            "normaliser": self.normaliser,
+            "warm_adam": self.warm_updater.adam,
+            "warm_scaler": self.warm_updater.scaler,
         }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.updater.load_state_dict(state["updater"])
-        self.normaliser.load_state_dict(state["normaliser"])
-        self.warm_updater.adam.load_state_dict(state["warm_adam"])
-        self.warm_updater.scaler.load_state_dict(state["warm_scaler"])
-        if self.spectral:
-            self.spectral.load_state_dict(state["spectral"])
+        if self.spectral is not None:
+            needed["spectral"] = self.spectral
         if self.replay is not None:
-            self.replay.load_state_dict(state["replay"])
-        self.generator.set_state(state["generator"].cpu())
+            needed["replay"] = self.replay
+        return needed
 
     def _contrast(self, part: Batch) -> tuple[Tensor, Metrics]:
         """The loss of logistic regression, by which exp(c - f) becomes p_data / p_base."""

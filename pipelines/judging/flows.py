@@ -21,20 +21,18 @@ from components.datasets.shards import read_split
 from components.datasets.toy import ToyDensity, density
 from components.errors import DivergedError, UserError
 from components.metrics.likelihood import energy_distance
-from components.metrics.modes import mode_coverage
 from components.metrics.plane import BoxDensity, density_map
 from components.metrics.sliced import sliced_wasserstein
 from components.models.gradient_flow import GradientFlow
 from components.plots.flows import FlowRow, flow_panels
 from components.samplers.gradient_flow import FlowError
+from pipelines.judging.modes import mode_figures
 from pipelines.runtime.progress import ProgressDisplay
 from pipelines.runtime.settings import FlowEvaluate
 
 SEED = 0
 ROWS = 2000
 SHOWN = 5000
-
-LogDensity = Callable[[Tensor], Tensor]
 
 
 def judge_flow(
@@ -76,7 +74,7 @@ def judge_flow(
         "test_count": len(judged),
         **_own_density(model, own, judged, settings),
         **_distances(draws, own, truth, test, settings),
-        **_modes(draws, truth, settings),
+        **mode_figures(draws, truth, settings.mode_radius),
     }
     maps = {
         "energy": density_map(own, settings.shown, settings.map),
@@ -168,15 +166,6 @@ def _over_draws(
     values = [distance(points) for points in draws]
     figures = {key: fmean(values)}
     return figures if len(values) == 1 else figures | {f"{key}_std": stdev(values)}
-
-
-def _modes(draws: list[Tensor], truth: ToyDensity, settings: FlowEvaluate) -> dict[str, float]:
-    """Mode coverage over draws; nothing for a density without modes."""
-    centres, sigma = getattr(truth, "centres", None), getattr(truth, "sigma", None)
-    if centres is None or sigma is None:
-        return {}
-    found = [mode_coverage(x, centres, sigma, settings.mode_radius)._asdict() for x in draws]
-    return {key: fmean(float(each[key]) for each in found) for key in found[0]}
 
 
 def _pictures(

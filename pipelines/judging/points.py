@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,12 @@ from torch import Tensor, nn
 from components.datasets.shards import read_split
 from components.datasets.toy import ToyDensity, density
 from components.metrics.likelihood import log_partition_by_importance, log_partition_on_grid
-from components.metrics.modes import mode_coverage
 from components.metrics.ood import ood_scores
 from components.models.gridded import GriddedDensity
 from components.models.vae import VAE
 from components.models.vaebm import VAEBM
 from components.plots.densities import density_panels, scatter_panels
+from pipelines.judging.modes import mode_figures
 from pipelines.runtime.progress import ProgressDisplay
 from pipelines.runtime.settings import PointEvaluate
 
@@ -57,7 +56,7 @@ def judge_points(
     test = read_split(Path("data/shards") / settings.data, "test").x[: settings.test_count]
     figures |= _likelihood(base, energy, log_z, test, truth, settings)
     draws = [torch.from_numpy(np.load(file)) for file in sorted(samples.glob("draw-*.npy"))]
-    figures |= _modes(draws, truth, settings)
+    figures |= mode_figures(draws, truth, settings.mode_radius)
     figures |= _outsiders(tilted, test, settings)
     _pictures(folder, numbers, tilted, log_z, truth, draws[0], test, settings)
     return figures
@@ -131,21 +130,6 @@ def _likelihood(
         "log_likelihood_true": truth.log_prob(test).mean().item(),
         "test_count": len(test),
     }
-
-
-def _modes(draws: list[Tensor], truth: ToyDensity, settings: PointEvaluate) -> dict[str, float]:
-    """Mode coverage over draws; nothing for a density without modes."""
-    centres, sigma = getattr(truth, "centres", None), getattr(truth, "sigma", None)
-    if centres is None or sigma is None:
-        return {}
-    found = [mode_coverage(x, centres, sigma, settings.mode_radius)._asdict() for x in draws]
-    figures: dict[str, float] = {}
-    for key in found[0]:
-        values = [float(each[key]) for each in found]
-        figures[key] = fmean(values)
-        if len(values) > 1:
-            figures[f"{key}_std"] = stdev(values)
-    return figures
 
 
 def _outsiders(tilted: LogDensity, test: Tensor, settings: PointEvaluate) -> dict[str, Any]:

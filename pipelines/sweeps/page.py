@@ -106,7 +106,7 @@ def _page(
         "cost": f"{measure}, over the NFE of a sample",
     }
     return template(TEMPLATE).render(
-        name=name,
+        title=name,
         # The project's own style sheet: no text of a file or a user goes in unescaped.
         style=Markup(STYLE.read_text(encoding="utf-8")),
         what=_what(sweep),

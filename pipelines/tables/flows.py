@@ -146,7 +146,7 @@ def render(
         False: "densities, by their square root (Figure 5.5)",
     }
     html = template(TEMPLATE).render(
-        table=table,
+        title=table.title,
         # This project's own markup: what a file or a user says in the page is escaped.
         style=Markup(STYLE.read_text(encoding="utf-8")),
         sheets=sheets,

@@ -49,6 +49,7 @@ def render(
     counted = entrants[0].figures.get(kind.counted, 0)
     html = template(TEMPLATE).render(
         name=name,
+        title=table.title,
         table=table,
         # This project's own markup: what a file or a user says in the page is escaped.
         style=Markup(STYLE.read_text(encoding="utf-8")),

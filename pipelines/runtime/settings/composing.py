@@ -82,6 +82,12 @@ class ResidualEnergyNetwork(Settings):
     normalisation: Normalisation
 
 
+EnergyNetwork = Annotated[
+    FullyConnectedEnergyNetwork | ConvEnergyNetwork | StridedEnergyNetwork | ResidualEnergyNetwork,
+    Field(discriminator="kind"),
+]
+
+
 class VAEBMCompose(Settings):
     """An energy-based model on a frozen VAE (dissertation, 4.3.2)."""
 
@@ -89,13 +95,7 @@ class VAEBMCompose(Settings):
     base: str
     data: str
     seed: Amount
-    energy: Annotated[
-        FullyConnectedEnergyNetwork
-        | ConvEnergyNetwork
-        | StridedEnergyNetwork
-        | ResidualEnergyNetwork,
-        Field(discriminator="kind"),
-    ]
+    energy: EnergyNetwork
     space: Literal["noise", "data"]  # chains over (ε_x, ε_z), Eq. 4.19, or over (x, z)
     langevin: Langevin
     replay: Replay | None

@@ -106,7 +106,7 @@ class ImageEvaluate(Settings):
     outsiders: Outsiders
     ood_count: Count  # images of each set whose log-density is compared
     bound_samples: Count  # posterior samples of the base's bound (K)
-    diagnosis: ChainDiagnosis | None = None  # of a composition's chains; left out: none
+    diagnosis: ChainDiagnosis | None  # of a composition's chains
 
 
 class DistributionRecall(Settings):
@@ -124,23 +124,28 @@ class Neighbourhood(Settings):
 
 
 class Interpolation(Settings):
-    """Straight lines between two noises (Figure 3.3)."""
+    """Lines between two noises: straight (Figure 3.3) or, of a chain's starts, the arc of 5.1.1."""
 
     lines: Count
     points: Annotated[int, Field(ge=2)]  # images of a line, both ends included
 
 
-class LatentEvaluate(Settings):
-    """An auto-encoder with a law of its latents: samples, reconstructions, latents (chapter 3)."""
+class GalleryEvaluate(Settings):
+    """Images judged by distances, and shown beside their neighbours and between two noises."""
 
-    kind: Literal["latent-images"]
     data: str
     extractors: Annotated[list[Extractor], Field(min_length=1)]  # of the data set's features
     inception_weights: str | None  # path; null: torch-fidelity's own download
     precision_recall: DistributionRecall
-    latent_count: Count  # test images that are encoded, at the most
     neighbours: Neighbourhood
     interpolations: Interpolation
+
+
+class LatentEvaluate(GalleryEvaluate):
+    """An auto-encoder with a law of its latents: samples, reconstructions, latents (chapter 3)."""
+
+    kind: Literal["latent-images"]
+    latent_count: Count  # test images that are encoded, at the most
 
 
 class Average(Settings):

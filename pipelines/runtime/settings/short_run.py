@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from pipelines.runtime.settings.base import Amount, Count, NonNegative, Positive, Settings
 from pipelines.runtime.settings.composing import (
-    ConvEnergyNetwork,
-    FullyConnectedEnergyNetwork,
+    EnergyNetwork,
     Langevin,
     Replay,
-    ResidualEnergyNetwork,
-    StridedEnergyNetwork,
 )
 from pipelines.runtime.settings.judging import (
     ChainDiagnosis,
-    DistributionRecall,
-    Extractor,
-    Interpolation,
-    Neighbourhood,
+    GalleryEvaluate,
 )
 from pipelines.runtime.settings.selecting import Select
 from pipelines.runtime.settings.training import Optimiser, Plan
@@ -39,13 +33,7 @@ class ShortRunPretrain(Settings):
     kind: Literal["short-run-ebm"]
     data: str
     seed: Amount
-    energy: Annotated[
-        FullyConnectedEnergyNetwork
-        | ConvEnergyNetwork
-        | StridedEnergyNetwork
-        | ResidualEnergyNetwork,
-        Field(discriminator="kind"),
-    ]
+    energy: EnergyNetwork
     langevin: Langevin  # K steps that are part of the model; noise_scale 0: Eq. 5.8
     start: Start
     generator_weight: NonNegative  # factor of Eq. 5.13; 0: Eq. 5.1 alone, 1: Eq. 5.14
@@ -82,16 +70,10 @@ class Reconstruction(Settings):
     checkpoint: bool  # compute the sampler's steps again on the way back, and keep none of them
 
 
-class ShortRunEvaluate(Settings):
+class ShortRunEvaluate(GalleryEvaluate):
     """A sampler that generates images: samples, reconstructions, what longer chains do."""
 
     kind: Literal["short-run-images"]
-    data: str
-    extractors: Annotated[list[Extractor], Field(min_length=1)]  # of the data set's features
-    inception_weights: str | None  # path; null: torch-fidelity's own download
-    precision_recall: DistributionRecall
     energy_count: Count  # test images whose energies are compared with those of samples
     reconstructions: Reconstruction
-    neighbours: Neighbourhood
-    interpolations: Interpolation  # between normal starts, z_ρ of 5.1.1
     diagnosis: ChainDiagnosis | None
