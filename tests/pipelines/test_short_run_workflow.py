@@ -16,6 +16,7 @@ from components.models.export import load_model
 from components.models.short_run import ShortRunEBM
 from pipelines.runtime.settings import load_params
 from pipelines.runtime.settings.paths import Content
+from tests.pipelines.judging.test_short_run import SETTINGS
 from tests.pipelines.runtime.test_short_run_settings import LANGEVIN, noise_free
 from tests.pipelines.small_project import IMAGES, Project
 from tests.pipelines.test_latent_workflow import run_here
@@ -54,18 +55,8 @@ def settings_of(project: Project) -> Content:
     content["sample"] |= dict.fromkeys(TABLED, draws)
     longer = draws | {"langevin": LANGEVIN | {"steps": 7}, "chain_states": 0}
     content["sample"]["ebm-replay"] = longer
-    judge = {
-        "kind": "short-run-images",
-        "data": IMAGES,
-        "extractors": ["classifier"],
-        "inception_weights": None,
-        "precision_recall": {"clusters": 5, "runs": 2},
-        "energy_count": 100,
-        "reconstructions": {"count": 4, "steps": 5, "rate": 0.1, "checkpoint": True},
-        "neighbours": {"samples": 2, "nearest": 2},
-        "interpolations": {"lines": 2, "points": 3},
-        "diagnosis": DIAGNOSIS,
-    }
+    again = SETTINGS["reconstructions"] | {"checkpoint": True}
+    judge = SETTINGS | {"data": IMAGES, "reconstructions": again, "diagnosis": DIAGNOSIS}
     content["evaluate"] |= dict.fromkeys(TABLED, judge)
     content["evaluate"]["ebm-replay"] = judge | {"diagnosis": None}
     order = {"says": "Noise-free is below noisy", "falling": list(TABLED[:2]), "towards": None}

@@ -14,11 +14,11 @@ from components.learners.short_run import ShortRunLearner, ShortRunSettings
 from components.models.short_run import ShortRunEBM, Start
 from components.samplers.langevin import LangevinSettings
 from components.samplers.replay_buffer import ReplayBuffer
+from tests.components.quadratics import RoundBowl
 
 PLAIN = {"betas": (0.9, 0.999), "weight_decay": 0.0, "clip_deviations": None, "ema": 0.0}
 CPU = Computing(torch.device("cpu"))
 FREE = LangevinSettings(4, 0.3, noise_scale=0.0)
-STIFFNESS, CENTRE = 1.5, -0.4
 POINTS = {
     "kind": "short-run-ebm",
     "shape": [2],
@@ -35,20 +35,8 @@ IMAGES = {
 }
 
 
-class Quadratic(nn.Module):
-    """E(x) = a/2 · |x - m|²."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stiffness = nn.Parameter(torch.tensor(STIFFNESS))
-        self.centre = nn.Parameter(torch.tensor(CENTRE))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return 0.5 * self.stiffness * (x - self.centre).square().sum(1)
-
-
 def quadratic(langevin: LangevinSettings = FREE) -> ShortRunEBM:
-    return ShortRunEBM(Quadratic(), (1,), langevin, Start())
+    return ShortRunEBM(RoundBowl(), (1,), langevin, Start())
 
 
 def data(count: int, dim: int = 1, seed: int = 0) -> Batch:

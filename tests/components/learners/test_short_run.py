@@ -16,18 +16,16 @@ from components.models.short_run import ShortRunEBM, Start
 from components.samplers.langevin import LangevinSettings
 from components.samplers.replay_buffer import ReplayBuffer
 from tests.components.learners.short_runs import (
-    CENTRE,
     CPU,
     IMAGES,
     POINTS,
-    STIFFNESS,
-    Quadratic,
     data,
     images,
     learner,
     quadratic,
     starts,
 )
+from tests.components.quadratics import CENTRE, STIFFNESS, RoundBowl
 
 
 def test_energy_magnitude_is_penalised():
@@ -46,7 +44,7 @@ def test_energy_magnitude_is_penalised():
 @pytest.mark.parametrize("weight", [0.0, 1.0])
 def test_chains_go_on_from_the_buffer(weight):
     """Chains that hardly move stay at their starts: the second step's are the first step's ends."""
-    model = ShortRunEBM(Quadratic(), (1,), LangevinSettings(1, 1e-12), Start("uniform", 3.0))
+    model = ShortRunEBM(RoundBowl(), (1,), LangevinSettings(1, 1e-12), Start("uniform", 3.0))
     replay = ReplayBuffer(8, (1,), 1.0, 0)
     taught = learner(model, replay, generator_weight=weight)
     taught.training_step(data(8), 0)

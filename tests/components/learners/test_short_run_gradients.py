@@ -11,17 +11,16 @@ from components.models.build import seeded
 from components.models.short_run import ShortRunEBM
 from components.samplers.langevin import LangevinSettings
 from tests.components.learners.short_runs import (
-    CENTRE,
     FREE,
     IMAGES,
     POINTS,
-    STIFFNESS,
     data,
     images,
     learner,
     quadratic,
     starts,
 )
+from tests.components.quadratics import CENTRE, STIFFNESS
 
 
 @pytest.mark.parametrize("settings", [FREE, LangevinSettings(4, 0.3, noise_scale=0.5)])

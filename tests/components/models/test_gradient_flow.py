@@ -7,16 +7,15 @@ from typing import cast
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.errors import UserError
 from components.metrics.likelihood import log_partition_on_grid
 from components.models.build import seeded
 from components.models.gradient_flow import GradientFlow
 from components.samplers.gradient_flow import FlowSettings
+from tests.components.quadratics import CENTRE_2D, PRECISION, PlaneBowl
 
-PRECISION = torch.tensor([[3.0, 1.0], [1.0, 2.0]])
-CENTRE = torch.tensor([0.5, -1.0])
 SETTINGS = FlowSettings(time=0.3, tolerance=1e-6)
 NETWORK = {
     "kind": "gradient-flow",
@@ -26,22 +25,10 @@ NETWORK = {
 }
 
 
-class Quadratic(nn.Module):
-    """f(x) = ½ (x - m)ᵀ Λ (x - m)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.precision, self.centre = nn.Parameter(PRECISION.clone()), nn.Parameter(CENTRE.clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        deviation = x - self.centre
-        return 0.5 * (deviation @ self.precision * deviation).sum(dim=1)
-
-
 def law(time: float) -> torch.distributions.MultivariateNormal:
     """N(m - Em, EE) with E = exp(-ΛT), of x(T) = m + E (x₀ - m)."""
     shrink = torch.linalg.matrix_exp(-time * PRECISION)
-    return torch.distributions.MultivariateNormal(CENTRE - shrink @ CENTRE, shrink @ shrink)
+    return torch.distributions.MultivariateNormal(CENTRE_2D - shrink @ CENTRE_2D, shrink @ shrink)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -50,7 +37,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 @pytest.fixture
 def model() -> GradientFlow:
-    return GradientFlow(Quadratic(), [2], SETTINGS)
+    return GradientFlow(PlaneBowl(), [2], SETTINGS)
 
 
 @pytest.fixture
@@ -121,7 +108,7 @@ def test_the_energys_own_density_is_another_one(model: GradientFlow) -> None:
     corner = torch.full((2,), 7.0)
     log_z = log_partition_on_grid(model.log_unnormalised, -corner, corner, 80).log_z
     x = torch.randn(20, 2, generator=generator())
-    own = torch.distributions.MultivariateNormal(CENTRE, precision_matrix=PRECISION)
+    own = torch.distributions.MultivariateNormal(CENTRE_2D, precision_matrix=PRECISION)
     torch.testing.assert_close(
         model.log_unnormalised(x) - log_z, own.log_prob(x), rtol=0.0, atol=1e-4
     )

@@ -8,15 +8,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from components.errors import UserError
 from components.models.build import seeded as seeded_model
 from components.models.short_run import ShortRunEBM, Start
 from components.samplers.langevin import LangevinSettings
+from tests.components.quadratics import CENTRE, STIFFNESS, RoundBowl
 
 COUNT = 100_000
-STIFFNESS, CENTRE = 1.5, -0.4
 FREE = LangevinSettings(5, 0.3, noise_scale=0.0)
 NOISY = LangevinSettings(5, 0.3, noise_scale=0.5, temperature=2.0)
 IMAGES = {
@@ -28,24 +27,12 @@ IMAGES = {
 }
 
 
-class Quadratic(nn.Module):
-    """E(x) = a/2 · |x - m|² over the elements of an item."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stiffness = nn.Parameter(torch.tensor(STIFFNESS))
-        self.centre = nn.Parameter(torch.tensor(CENTRE))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return 0.5 * self.stiffness * (x - self.centre).square().flatten(1).sum(1)
-
-
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
 def points(langevin: LangevinSettings = FREE, start: Start = Start()) -> ShortRunEBM:  # noqa: B008
-    return ShortRunEBM(Quadratic(), (2,), langevin, start)
+    return ShortRunEBM(RoundBowl(), (2,), langevin, start)
 
 
 def images() -> ShortRunEBM:
@@ -84,7 +71,7 @@ def test_samples_have_the_law_of_the_recursion(settings):
 
 def test_images_move_in_a_range_of_minus_one_to_one():
     """Of E in an image's own units a state's gradient is half as large, and its steps twice."""
-    model = ShortRunEBM(Quadratic(), (1, 2, 2), FREE, Start())
+    model = ShortRunEBM(RoundBowl(), (1, 2, 2), FREE, Start())
     x = torch.rand(3, 1, 2, 2, generator=seeded())
     torch.testing.assert_close(model.to_items(model.to_state(x)), x)
     assert model.to_state(torch.tensor([0.0, 0.5, 1.0])).tolist() == [-1.0, 0.0, 1.0]

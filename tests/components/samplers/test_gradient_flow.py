@@ -9,22 +9,9 @@ from torch import Tensor, nn
 from components.errors import UserError
 from components.networks.registry import build
 from components.samplers.gradient_flow import Backward, FlowError, FlowSettings, pull, push
+from tests.components.quadratics import CENTRE_2D, PRECISION, PlaneBowl
 
-PRECISION = torch.tensor([[3.0, 1.0], [1.0, 2.0]])
-CENTRE = torch.tensor([0.5, -1.0])
 SETTINGS = FlowSettings(time=0.4, tolerance=1e-6)
-
-
-class Quadratic(nn.Module):
-    """f(x) = ½ (x - m)ᵀ Λ (x - m); x(t) = m + exp(-Λt) (x(0) - m)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.precision, self.centre = nn.Parameter(PRECISION.clone()), nn.Parameter(CENTRE.clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        deviation = x - self.centre
-        return 0.5 * (deviation @ self.precision * deviation).sum(dim=1)
 
 
 def points(count: int = 50) -> Tensor:
@@ -36,15 +23,15 @@ def solved(precision: Tensor, centre: Tensor, start: Tensor, time: float) -> Ten
 
 
 def test_push_is_the_matrix_exponential() -> None:
-    found = push(Quadratic(), points(), SETTINGS)
-    expected = solved(PRECISION, CENTRE, points(), 0.4)
+    found = push(PlaneBowl(), points(), SETTINGS)
+    expected = solved(PRECISION, CENTRE_2D, points(), 0.4)
     torch.testing.assert_close(found.items, expected, rtol=0.0, atol=1e-5)
     assert not found.items.requires_grad and found.nfe > 6
 
 
 def test_pull_is_its_inverse_and_the_gain_is_the_trace() -> None:
     with torch.no_grad():
-        found = pull(Quadratic(), solved(PRECISION, CENTRE, points(), 0.4), SETTINGS)
+        found = pull(PlaneBowl(), solved(PRECISION, CENTRE_2D, points(), 0.4), SETTINGS)
     torch.testing.assert_close(found.start, points(), rtol=0.0, atol=2e-5)
     # The trace of Λ is the same everywhere.
     torch.testing.assert_close(found.gain, torch.full((50,), 0.4 * 5.0), rtol=0.0, atol=1e-5)
@@ -56,7 +43,7 @@ def test_hutchinsons_gain_is_the_quadratic_form() -> None:
     signs = torch.tensor([[1.0, 1.0], [1.0, -1.0]])[:, None].expand(2, 50, 2)
     with torch.no_grad():
         for probes, trace in ((signs[:1], 7.0), (signs[1:], 3.0), (signs, 5.0)):
-            found = pull(Quadratic(), points(), SETTINGS, probes)
+            found = pull(PlaneBowl(), points(), SETTINGS, probes)
             expected = torch.full((50,), 0.4 * trace)
             torch.testing.assert_close(found.gain, expected, rtol=0.0, atol=1e-5)
 
@@ -64,7 +51,7 @@ def test_hutchinsons_gain_is_the_quadratic_form() -> None:
 @pytest.mark.parametrize("probes", [None, torch.ones(1, 50, 2)], ids=["exact", "hutchinson"])
 @pytest.mark.parametrize("backward", ["direct", "adjoint"])
 def test_gradients_are_those_of_the_closed_form(backward, probes) -> None:
-    energy, target = Quadratic(), points().roll(1, 0)
+    energy, target = PlaneBowl(), points().roll(1, 0)
     found = pull(energy, points(), SETTINGS, probes, backward)
     ((found.start * target).sum() + found.gain.sum()).backward()
     precision, centre = (p.detach().clone().requires_grad_() for p in energy.parameters())
@@ -104,12 +91,12 @@ def _moved(energy: nn.Module, axis: int, by: float) -> Tensor:
 
 @pytest.mark.parametrize("way", [push, pull])
 def test_a_broken_field_is_told(way) -> None:
-    energy = Quadratic()
+    energy = PlaneBowl()
     energy.precision.data.fill_(float("nan"))
     with pytest.raises(FlowError, match="cannot be solved"):
         way(energy, points(), SETTINGS)
     with pytest.raises(FlowError, match="max_num_steps"):
-        way(Quadratic(), points(), FlowSettings(time=40.0, tolerance=1e-6, max_steps=3))
+        way(PlaneBowl(), points(), FlowSettings(time=40.0, tolerance=1e-6, max_steps=3))
 
 
 @pytest.mark.parametrize(
@@ -129,10 +116,10 @@ def test_settings_out_of_range(changed, said) -> None:
 @pytest.mark.parametrize("backward", ["direct", "adjoint"])
 def test_equal_steps_are_of_order_four(backward: Backward) -> None:
     """Twice as many steps leave a sixteenth of the error, there and back, and of the gradient."""
-    exact, errors = solved(PRECISION, CENTRE, points(), 0.4), []
+    exact, errors = solved(PRECISION, CENTRE_2D, points(), 0.4), []
     for count in (2, 4):
         settings = FlowSettings(time=0.4, tolerance=1.0, equal_steps=count)
-        energy = Quadratic().double()
+        energy = PlaneBowl().double()
         there = push(energy, points().double(), settings)
         back = pull(energy, exact.double(), settings, backward=backward)
         (slope,) = torch.autograd.grad(back.start.sum(), energy.centre)

@@ -23,7 +23,7 @@ DESCRIPTION = {
     "langevin": {"steps": 3, "step_size": 0.5, "noise_scale": 0.0},
     "start": {"law": "normal", "scale": 1.0},
 }
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "kind": "short-run-images",
     "data": "digits",
     "extractors": ["classifier"],
