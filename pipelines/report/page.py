@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from pipelines.comparison.markup import template
 from pipelines.comparison.section import Section
 from pipelines.report.workflow import Workflow
 from pipelines.report.workflow_picture import draw_workflow
-from pipelines.runtime.settings import Report, Sweep
+from pipelines.runtime.settings import Params, Report
+from pipelines.sweeps.commands import run_command
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = (
@@ -31,7 +32,7 @@ PACKAGES = (
 
 
 def render_page(
-    report: Report, sections: Sequence[Section], workflow: Workflow, sweeps: Mapping[str, Sweep]
+    report: Report, sections: Sequence[Section], workflow: Workflow, params: Params
 ) -> str:
     """Lay the report out.
 
@@ -39,7 +40,7 @@ def render_page(
         report: the page's title and the studies that it names.
         sections: the comparisons, in order.
         workflow: the DAG behind them.
-        sweeps: all there are; those of the compared models are named.
+        params: all settings; their sweeps of the compared models are named.
 
     Returns:
         HTML; the same inputs give the same text.
@@ -52,7 +53,11 @@ def render_page(
         # All three are this project's own markup: what a file or a user says in them is escaped.
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         workflow=Markup(draw_workflow(workflow, roles)),
-        sweeps={name: sweep for name, sweep in sweeps.items() if sweep.model in roles},
+        sweeps=[
+            (name, sweep, run_command(name, params.source))
+            for name, sweep in params.sweeps.items()
+            if sweep.model in roles
+        ],
         sections=[(section, Markup(section.html)) for section in sections],
         versions=[("Python", platform.python_version()), *((p, version(p)) for p in PACKAGES)],
     )

@@ -28,7 +28,7 @@ def main(name: str, params: Params) -> None:
         raise UserError(f"no comparison is for the page {name}: set compare.NAME.page to it")
     sections = [read_section(FOLDER / "comparisons" / name / key) for key in shown]
     workflow = read_workflow(Path("dvc.yaml"), params.model_dump(mode="json"), [f"report@{name}"])
-    page = render_page(settings, sections, workflow, params.sweeps)
+    page = render_page(settings, sections, workflow, params)
     write_text(FOLDER / f"{name}.html", page)
     write_text(FOLDER / f"{name}.txt", plain_text(settings.title, sections))
 

@@ -20,6 +20,7 @@ from components.errors import UserError
 from pipelines.runtime.outputs import write_text
 from pipelines.runtime.settings import entry, load_params
 from pipelines.runtime.settings.paths import replaced, value_at
+from pipelines.sweeps.commands import run_command
 
 
 def main(name: str, params_file: Path) -> None:
@@ -30,7 +31,7 @@ def main(name: str, params_file: Path) -> None:
     """
     params = load_params(params_file)
     sweep = entry(params.sweeps, "sweeps", name)
-    best = read_best(name)
+    best = read_best(name, params_file)
     if best.keys() != sweep.space.keys():
         raise UserError(
             f"sweeps.{name} varies other settings now than when it was run: run it again"
@@ -44,15 +45,13 @@ def main(name: str, params_file: Path) -> None:
         print(f"{path}: {old} → {value}" if old != value else f"{path}: {value}, as it was")
 
 
-def read_best(name: str) -> dict[str, Any]:
-    """The best settings that a sweep found, settings path → value."""
+def read_best(name: str, source: Path) -> dict[str, Any]:
+    """The best settings that a sweep of a settings file found, settings path → value."""
     file = Path("metrics/sweep") / f"{name}.json"
     try:
         best: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["best"]
     except FileNotFoundError:
-        raise UserError(
-            f"no {file}: run dvc repro pipelines/sweeps/dvc.yaml:sweep@{name}"
-        ) from None
+        raise UserError(f"no {file}: run {run_command(name, source)}") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{file} is not the figures of a sweep: run it again") from None
     return best

@@ -21,6 +21,7 @@ from pipelines.report import page as report_page
 from pipelines.runtime.outputs import write_text
 from pipelines.runtime.settings import Params, Space, Sweep
 from pipelines.runtime.settings.paths import value_at
+from pipelines.sweeps.commands import apply_command, run_command
 from pipelines.sweeps.names import short_names, shown
 from pipelines.sweeps.records import Record, best_of, ranked, table
 
@@ -107,6 +108,9 @@ def _page(
     }
     return template(TEMPLATE).render(
         title=name,
+        source=params.source.name,
+        run=run_command(name, params.source),
+        apply=apply_command(name, params.source),
         # The project's own style sheet: no text of a file or a user goes in unescaped.
         style=Markup(STYLE.read_text(encoding="utf-8")),
         what=_what(sweep),

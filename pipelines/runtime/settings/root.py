@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Discriminator, Field, Tag, ValidationError
+from pydantic import Discriminator, Field, PrivateAttr, Tag, ValidationError
 
 from components.errors import UserError
 from pipelines.runtime.settings.base import Count, Settings, one_line
@@ -87,6 +87,13 @@ class Params(Settings):
     report: dict[str, Report] = Field(default_factory=dict)
     sweeps: dict[str, Sweep] = Field(default_factory=dict)
 
+    _source: Path = PrivateAttr(default=Path("params.yaml"))
+
+    @property
+    def source(self) -> Path:
+        """The file that they were read from."""
+        return self._source
+
 
 def load_params(path: Path, changes: Mapping[str, Any] | None = None) -> Params:
     """Read and check a settings file.
@@ -111,6 +118,8 @@ def load_params(path: Path, changes: Mapping[str, Any] | None = None) -> Params:
     if changes and isinstance(content, Mapping):
         content = replaced(content, changes)
     try:
-        return Params.model_validate(content)
+        params = Params.model_validate(content)
     except ValidationError as error:
         raise UserError(one_line(error, path.name, content)) from None
+    params._source = path
+    return params
