@@ -26,6 +26,7 @@ from pipelines.runtime.cli import quieten_libraries
 from pipelines.runtime.loop import train
 from pipelines.runtime.progress import Board, BoardReporter, Follower, Log, SilentReporter
 from pipelines.runtime.ray_session import RAY_ENVIRONMENT, attach, check_room, least_workers
+from pipelines.runtime.scheduling import schedule_as_batch
 from pipelines.runtime.settings import Plan, Runtime
 from pipelines.runtime.task import CheckpointStore, Outcome, Reporter, State, Task
 
@@ -258,6 +259,7 @@ def ray_worker(config: dict[str, Any]) -> None:
     runtime, context = Runtime.model_validate(config["runtime"]), ray_train.get_context()
     quieten_libraries()
     keep_freed_memory()
+    schedule_as_batch()
     torch.set_num_threads(runtime.threads)
     rank = context.get_world_rank()
     place = Place.of(runtime, rank, context.get_world_size(), get_device())

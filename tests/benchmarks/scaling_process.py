@@ -16,6 +16,7 @@ import torch.distributed as dist
 
 from pipelines.runtime.allocation import keep_freed_memory
 from pipelines.runtime.launch import Place
+from pipelines.runtime.scheduling import schedule_as_batch
 from pipelines.stages import compose, pretrain
 
 BUILDERS = {"pretrain": pretrain.build, "compose": compose.build}
@@ -27,6 +28,7 @@ def main(job: Path, rank: int, workers: int) -> None:
     content = json.loads(job.read_text())
     torch.set_num_threads(1)
     keep_freed_memory()
+    schedule_as_batch()
     if workers > 1:
         meeting = f"file://{content['meeting']}"
         dist.init_process_group("gloo", meeting, world_size=workers, rank=rank)
