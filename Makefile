@@ -34,11 +34,14 @@ demo: $(INSTALLED)
 	@echo
 	@echo "Report: file://$(CURDIR)/report/index.html    MLflow: make ui"
 
+## Two processes, whatever the machine: most of the suite waits for processes that it has started.
+PYTEST := python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
 test: $(INSTALLED)
-	@python -m pytest
+	@$(PYTEST)
 
 test-all: $(INSTALLED)
-	@python -m pytest -m "slow or not slow"
+	@$(PYTEST) -m "slow or not slow"
 
 benchmark: $(INSTALLED)
 	@python -m pytest tests/benchmarks --benchmark-only
