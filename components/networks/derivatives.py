@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from components.networks.jets import affine, bend
 from components.networks.mlp import FullyConnectedEnergy
 
 Energy = Callable[[Tensor], Tensor]
@@ -99,47 +100,21 @@ def forward_slope(energy: FullyConnectedEnergy, x: Tensor) -> Slope:
         value = torch.cat([scaled, sine, cosine], dim=1)
         first = torch.cat([first, turns * cosine, -turns * sine], dim=2)
         second = torch.cat([second, -speed * sine, -speed * cosine], dim=1)
-    jet = value, first, second
-    for layer in _layers(energy.body):
-        jet = _through(layer, *jet)
-    # The energy's own value is of no use here.
-    weight = energy.head.linear.weight.squeeze(0)
-    return Slope((jet[1] @ weight).T, jet[2] @ weight)
+    jet = torch.cat([value[None], first, second[None]])
+    layers = _layers(energy.body)
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            jet = affine(jet, layer.weight, layer.bias)
+        else:
+            # The energy's own value is of no use here, nor then its last features'.
+            jet = bend(jet, layer, keep_value=layer is not layers[-1])
+    parts = jet @ energy.head.linear.weight.squeeze(0)
+    return Slope(parts[:-1].T, parts[-1])
 
 
 def _layers(body: nn.Sequential) -> list[nn.Module]:
     nested = (_layers(each) if isinstance(each, nn.Sequential) else [each] for each in body)
     return [layer for group in nested for layer in group]
-
-
-def _through(
-    layer: nn.Module, value: Tensor, first: Tensor, second: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Pass value N×F, tangents D×N×F and Laplacian N×F through a layer."""
-    if isinstance(layer, nn.Linear):
-        turned = layer.weight.T
-        return layer(value), first @ turned, second @ turned
-    bent, slope, curvature = _bends(layer, value)
-    squares = first.square().sum(dim=0)
-    return bent, slope * first, torch.addcmul(slope * second, curvature, squares)
-
-
-def _bends(layer: nn.Module, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A nonlinearity with its first and second derivative."""
-    if isinstance(layer, nn.SiLU):
-        gate = torch.sigmoid(value)
-        bent = value * gate
-        slope = gate + bent * (1.0 - gate)
-        return bent, slope, (1.0 - gate) * (gate + slope - bent * gate)
-    if isinstance(layer, nn.Tanh):
-        bent = torch.tanh(value)
-        slope = 1.0 - bent.square()
-        return bent, slope, -2.0 * bent * slope
-    if isinstance(layer, nn.ReLU | nn.LeakyReLU):
-        below = layer.negative_slope if isinstance(layer, nn.LeakyReLU) else 0.0
-        slope = torch.where(value > 0.0, 1.0, below)
-        return value * slope, slope, torch.zeros_like(value)
-    raise ValueError(f"no second derivative is known here of {type(layer).__name__}")
 
 
 def _quadratic_forms(energy: Energy, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
