@@ -1,7 +1,7 @@
 """Gradients, Laplacians and Hutchinson's estimates of energies with respect to their input.
 
 What a gradient flow moves by and what its log-density gathers (dissertation, section 5.3, Eq. 5.5
-and 5.7). All of it can be differentiated again, by parameters and by x.
+and 5.7). All of it can be differentiated once more, by parameters and by x.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def forward_slope(energy: FullyConnectedEnergy, x: Tensor) -> Slope:
     Beside the value h of each layer go its D tangents J_i = ∂h/∂x_i and its Laplacian L. A linear
     layer maps all of them alike; through a nonlinearity φ they become φ'(h) J_i and
     φ'(h) L + φ''(h) Σ_i J_i² (Li et al., https://arxiv.org/abs/2307.08214). That is D + 2 passes in
-    one, instead of a backward pass through a backward pass for each of D dimensions.
+    one, instead of a backward pass through a backward pass for each of D dimensions. The result can
+    be differentiated once.
 
     Args:
         energy: the network; its linear layers may be normalised.
@@ -87,21 +88,19 @@ def forward_slope(energy: FullyConnectedEnergy, x: Tensor) -> Slope:
     Raises:
         ValueError: a layer whose derivatives are not known here.
     """
-    count, size = x.shape
-    scaled = x / energy.input_scale
-    tangents = torch.eye(size, dtype=x.dtype, device=x.device) / energy.input_scale
-    value, features = scaled, energy.features
-    first = tangents.unsqueeze(1).expand(size, count, size)
-    second = torch.zeros_like(scaled)
-    if not isinstance(features, nn.Identity):
-        frequencies = features.frequencies
-        angles, turns = scaled @ frequencies, (tangents @ frequencies).unsqueeze(1)
-        sine, cosine, speed = angles.sin(), angles.cos(), turns.square().sum(dim=0)
-        value = torch.cat([scaled, sine, cosine], dim=1)
-        first = torch.cat([first, turns * cosine, -turns * sine], dim=2)
-        second = torch.cat([second, -speed * sine, -speed * cosine], dim=1)
-    jet = torch.cat([value[None], first, second[None]])
-    layers = _layers(energy.body)
+    entry, *layers = _layers(energy.body)
+    if not isinstance(entry, nn.Linear):
+        raise ValueError(f"a fully connected energy begins with a linear layer, not {entry}")
+    value, first, second = _seen(energy, x)
+    # Read once: a normalised layer computes its weight anew each time.
+    weight = entry.weight
+    jet = torch.cat(
+        [
+            affine(value.unsqueeze(0), weight, entry.bias),
+            (first @ weight.T).expand(-1, len(x), -1),
+            (second @ weight.T).expand(1, len(x), -1),
+        ]
+    )
     for layer in layers:
         if isinstance(layer, nn.Linear):
             jet = affine(jet, layer.weight, layer.bias)
@@ -110,6 +109,27 @@ def forward_slope(energy: FullyConnectedEnergy, x: Tensor) -> Slope:
             jet = bend(jet, layer, keep_value=layer is not layers[-1])
     parts = jet @ energy.head.linear.weight.squeeze(0)
     return Slope(parts[:-1].T, parts[-1])
+
+
+def _seen(energy: FullyConnectedEnergy, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What the first layer sees of x: values N×F, tangents D×N×F and Laplacians N×F.
+
+    Coordinates have the same tangents everywhere and no Laplacian: one row stands for all N.
+    """
+    count, size = x.shape
+    scaled = x / energy.input_scale
+    tangents = torch.eye(size, dtype=x.dtype, device=x.device) / energy.input_scale
+    first, second = tangents.unsqueeze(1), torch.zeros_like(scaled[:1])
+    if isinstance(energy.features, nn.Identity):
+        return scaled, first, second
+    frequencies = energy.features.frequencies
+    angles, turns = scaled @ frequencies, first @ frequencies
+    sine, cosine, speed = angles.sin(), angles.cos(), turns.square().sum(dim=0)
+    return (
+        torch.cat([scaled, sine, cosine], dim=1),
+        torch.cat([first.expand(-1, count, -1), turns * cosine, -turns * sine], dim=2),
+        torch.cat([second.expand(count, -1), -speed * sine, -speed * cosine], dim=1),
+    )
 
 
 def _layers(body: nn.Sequential) -> list[nn.Module]:

@@ -24,12 +24,12 @@ def affine(jet: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Pass a jet through a linear layer; the bias shifts the value alone.
 
     Args:
-        jet: D+2×N×F.
+        jet: D+2×N×F; or 1×N×F, the value alone.
         weight: G×F.
         bias: G.
 
     Returns:
-        D+2×N×G.
+        D+2×N×G, or 1×N×G.
     """
     passed: Tensor = _Affine.apply(jet, weight, bias)
     return passed
@@ -71,7 +71,8 @@ class _Affine(torch.autograd.Function):
         rows = grad.flatten(0, 1)
         return (
             (rows @ weight).view_as(jet) if by_jet else None,
-            rows.T @ jet.flatten(0, 1) if by_weight else None,
+            # This way round, as MKL is slow at a tall matrix times one of two columns.
+            (jet.flatten(0, 1).T @ rows).T if by_weight else None,
             grad[0].sum(dim=0) if by_bias else None,
         )
 
@@ -133,9 +134,7 @@ def _gate(layer: Nonlinearity, value: Tensor) -> Tensor:
     return torch.where(value > 0.0, 1.0, below)
 
 
-def _derivatives(
-    layer: Nonlinearity, value: Tensor, gate: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _derivatives(layer: Nonlinearity, value: Tensor, gate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """φ, φ' and φ''.
 
     Of SiLU with σ its gate: φ' = σ + φ (1 - σ) and φ'' = (1 - σ) (2 φ' - φ).
