@@ -88,7 +88,7 @@ def forward_slope(energy: FullyConnectedEnergy, x: Tensor) -> Slope:
     Raises:
         ValueError: a layer whose derivatives are not known here.
     """
-    entry, *layers = _layers(energy.body)
+    entry, *layers, last = _layers(energy.body)
     if not isinstance(entry, nn.Linear):
         raise ValueError(f"a fully connected energy begins with a linear layer, not {entry}")
     value, first, second = _seen(energy, x)
@@ -105,9 +105,9 @@ def forward_slope(energy: FullyConnectedEnergy, x: Tensor) -> Slope:
         if isinstance(layer, nn.Linear):
             jet = affine(jet, layer.weight, layer.bias)
         else:
-            # The energy's own value is of no use here, nor then its last features'.
-            jet = bend(jet, layer, keep_value=layer is not layers[-1])
-    parts = jet @ energy.head.linear.weight.squeeze(0)
+            jet = bend(jet, layer)
+    # The energy's own value is of no use here, nor then its last features'.
+    parts = bend(jet, last, keep_value=False) @ energy.head.linear.weight.squeeze(0)
     return Slope(parts[:-1].T, parts[-1])
 
 
