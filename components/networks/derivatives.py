@@ -1,7 +1,7 @@
 """Gradients, Laplacians and Hutchinson's estimates of energies with respect to their input.
 
 What a gradient flow moves by and what its log-density gathers (dissertation, section 5.3, Eq. 5.5
-and 5.7). All of it can be differentiated again, by parameters and by x.
+and 5.7). All of it can be differentiated once more, by parameters and by x.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from components.networks.jets import affine, bend
 from components.networks.mlp import FullyConnectedEnergy
 
 Energy = Callable[[Tensor], Tensor]
@@ -77,7 +78,8 @@ def forward_slope(energy: FullyConnectedEnergy, x: Tensor) -> Slope:
     Beside the value h of each layer go its D tangents J_i = ∂h/∂x_i and its Laplacian L. A linear
     layer maps all of them alike; through a nonlinearity φ they become φ'(h) J_i and
     φ'(h) L + φ''(h) Σ_i J_i² (Li et al., https://arxiv.org/abs/2307.08214). That is D + 2 passes in
-    one, instead of a backward pass through a backward pass for each of D dimensions.
+    one, instead of a backward pass through a backward pass for each of D dimensions. The result can
+    be differentiated once.
 
     Args:
         energy: the network; its linear layers may be normalised.
@@ -86,60 +88,53 @@ def forward_slope(energy: FullyConnectedEnergy, x: Tensor) -> Slope:
     Raises:
         ValueError: a layer whose derivatives are not known here.
     """
+    entry, *layers, last = _layers(energy.body)
+    if not isinstance(entry, nn.Linear):
+        raise ValueError(f"a fully connected energy begins with a linear layer, not {entry}")
+    value, first, second = _seen(energy, x)
+    # Read once: a normalised layer computes its weight anew each time.
+    weight = entry.weight
+    jet = torch.cat(
+        [
+            affine(value.unsqueeze(0), weight, entry.bias),
+            (first @ weight.T).expand(-1, len(x), -1),
+            (second @ weight.T).expand(1, len(x), -1),
+        ]
+    )
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            jet = affine(jet, layer.weight, layer.bias)
+        else:
+            jet = bend(jet, layer)
+    # The energy's own value is of no use here, nor then its last features'.
+    parts = bend(jet, last, keep_value=False) @ energy.head.linear.weight.squeeze(0)
+    return Slope(parts[:-1].T, parts[-1])
+
+
+def _seen(energy: FullyConnectedEnergy, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What the first layer sees of x: values N×F, tangents D×N×F and Laplacians N×F.
+
+    Coordinates have the same tangents everywhere and no Laplacian: one row stands for all N.
+    """
     count, size = x.shape
     scaled = x / energy.input_scale
     tangents = torch.eye(size, dtype=x.dtype, device=x.device) / energy.input_scale
-    value, features = scaled, energy.features
-    first = tangents.unsqueeze(1).expand(size, count, size)
-    second = torch.zeros_like(scaled)
-    if not isinstance(features, nn.Identity):
-        frequencies = features.frequencies
-        angles, turns = scaled @ frequencies, (tangents @ frequencies).unsqueeze(1)
-        sine, cosine, speed = angles.sin(), angles.cos(), turns.square().sum(dim=0)
-        value = torch.cat([scaled, sine, cosine], dim=1)
-        first = torch.cat([first, turns * cosine, -turns * sine], dim=2)
-        second = torch.cat([second, -speed * sine, -speed * cosine], dim=1)
-    jet = value, first, second
-    for layer in _layers(energy.body):
-        jet = _through(layer, *jet)
-    # The energy's own value is of no use here.
-    weight = energy.head.linear.weight.squeeze(0)
-    return Slope((jet[1] @ weight).T, jet[2] @ weight)
+    first, second = tangents.unsqueeze(1), torch.zeros_like(scaled[:1])
+    if isinstance(energy.features, nn.Identity):
+        return scaled, first, second
+    frequencies = energy.features.frequencies
+    angles, turns = scaled @ frequencies, first @ frequencies
+    sine, cosine, speed = angles.sin(), angles.cos(), turns.square().sum(dim=0)
+    return (
+        torch.cat([scaled, sine, cosine], dim=1),
+        torch.cat([first.expand(-1, count, -1), turns * cosine, -turns * sine], dim=2),
+        torch.cat([second.expand(count, -1), -speed * sine, -speed * cosine], dim=1),
+    )
 
 
 def _layers(body: nn.Sequential) -> list[nn.Module]:
     nested = (_layers(each) if isinstance(each, nn.Sequential) else [each] for each in body)
     return [layer for group in nested for layer in group]
-
-
-def _through(
-    layer: nn.Module, value: Tensor, first: Tensor, second: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Pass value N×F, tangents D×N×F and Laplacian N×F through a layer."""
-    if isinstance(layer, nn.Linear):
-        turned = layer.weight.T
-        return layer(value), first @ turned, second @ turned
-    bent, slope, curvature = _bends(layer, value)
-    squares = first.square().sum(dim=0)
-    return bent, slope * first, torch.addcmul(slope * second, curvature, squares)
-
-
-def _bends(layer: nn.Module, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A nonlinearity with its first and second derivative."""
-    if isinstance(layer, nn.SiLU):
-        gate = torch.sigmoid(value)
-        bent = value * gate
-        slope = gate + bent * (1.0 - gate)
-        return bent, slope, (1.0 - gate) * (gate + slope - bent * gate)
-    if isinstance(layer, nn.Tanh):
-        bent = torch.tanh(value)
-        slope = 1.0 - bent.square()
-        return bent, slope, -2.0 * bent * slope
-    if isinstance(layer, nn.ReLU | nn.LeakyReLU):
-        below = layer.negative_slope if isinstance(layer, nn.LeakyReLU) else 0.0
-        slope = torch.where(value > 0.0, 1.0, below)
-        return value * slope, slope, torch.zeros_like(value)
-    raise ValueError(f"no second derivative is known here of {type(layer).__name__}")
 
 
 def _quadratic_forms(energy: Energy, x: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
