@@ -35,7 +35,7 @@ demo: $(INSTALLED)
 	@echo "Report: file://$(CURDIR)/report/index.html    MLflow: make ui"
 
 ## Two processes, whatever the machine: most of the suite waits for processes that it has started.
-PYTEST := python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(INSTALLED)
 	@$(PYTEST)
