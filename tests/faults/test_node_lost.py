@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
 import re
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -50,29 +47,18 @@ class Nodes:
         self.second = self.cluster.add_node(num_cpus=1, node_ip_address=OTHER_ADDRESS)
 
 
-@contextlib.contextmanager
-def forgotten_sockets() -> Iterator[None]:
-    """Where a port that it wants is taken, Ray forgets to close the socket that found it out."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        yield
-        gc.collect()
-
-
 @pytest.fixture
 def nodes() -> Iterator[Nodes]:
     from ray.cluster_utils import Cluster
 
-    settings = {"num_cpus": 1, "_system_config": QUICK}
-    with forgotten_sockets():
-        cluster = Cluster(initialize_head=True, head_node_args=settings)
+    # Any port for the dashboard: where the usual one is taken, Ray keeps a socket open for ever.
+    settings = {"num_cpus": 1, "dashboard_port": None, "_system_config": QUICK}
+    cluster = Cluster(initialize_head=True, head_node_args=settings)
     try:
-        with forgotten_sockets():
-            second = cluster.add_node(num_cpus=1, node_ip_address=OTHER_ADDRESS)
+        second = cluster.add_node(num_cpus=1, node_ip_address=OTHER_ADDRESS)
         yield Nodes(cluster, second)
     finally:
-        with forgotten_sockets():
-            cluster.shutdown()
+        cluster.shutdown()
 
 
 def training_on_both(project: Project, nodes: Nodes, least: int | None) -> Running:
