@@ -30,8 +30,10 @@ from pipelines.training.vae import describe
 ROUNDS = 3
 PROGRAM = Path(__file__).with_name("scaling_process.py")
 BATCHES = (1, 4)  # times the main job's
-WARM_UP = 10  # steps that are not counted
+LOG_EVERY = 10
 STEPS = {"pretrain": 150, "compose": 40}
+RAY_STEPS = {"pretrain": 750, "compose": 150}
+"""The first third is not counted: Ray Train starts actors of Ray Data for ten seconds more."""
 
 
 class Clock:
@@ -46,8 +48,9 @@ class Clock:
     def picture(self, step: int, name: str, image: Any) -> None: ...
 
     def rate(self) -> float:
-        """Steps a second after the warm-up."""
-        first, last = WARM_UP, max(self.seconds)
+        """Steps a second, without the first third."""
+        last = max(self.seconds)
+        first = min(step for step in self.seconds if 3 * step >= last)
         return (last - first) / (self.seconds[last] - self.seconds[first])
 
 
@@ -92,9 +95,9 @@ def job(stage: str, workers: int, params: Params, inputs: dict[str, Path], times
         settings = settings.model_copy(update={"warm_start": None, "max_gap": 1e9})
         energy = settings.energy.model_dump()
         model = {"kind": "vaebm", "base": base, "energy": energy, "space": settings.space}
-    rhythm = {name: STEPS[stage] for name in ("steps", "checkpoint_every", "validate_every")}
+    rhythm = dict.fromkeys(("steps", "checkpoint_every", "validate_every"), RAY_STEPS[stage])
     shares = {"batch_size": settings.plan.batch_size * workers * times, "validation_count": 100}
-    plan = settings.plan.model_copy(update={**rhythm, **shares, "log_every": WARM_UP})
+    plan = settings.plan.model_copy(update={**rhythm, **shares, "log_every": LOG_EVERY})
     content = settings.model_copy(update={"plan": plan}).model_dump(mode="json")
     if stage == "compose":
         content["select"] = {"kind": "last"}
