@@ -20,6 +20,7 @@ from components.learners.learner import Learner, Metrics, Stateful, as_model_inp
 from components.learners.optimisation import Schedule, Updater
 from components.learners.phases import phase_metrics, run_away
 from components.models.gradient_flow import GradientFlow
+from components.networks.mlp import FullyConnectedEnergy
 from components.samplers.frozen import frozen
 from components.samplers.gradient_flow import Backward, FlowError, push
 
@@ -72,10 +73,11 @@ class GradientFlowLearner(Learner):
         optimiser: further arguments of `Updater`.
         seed: of the noise and the probes, this worker's own.
         computing: how the arithmetic is carried out; energies are differentiated twice, so that
-            they are not compiled.
+            they are not compiled. With bfloat16 it is the products in the hidden layers that are
+            (see `FlowSettings`), and the ODE's state stays float32.
 
     Raises:
-        UserError: a number format whose rounding is coarser than any tolerance of the solver.
+        UserError: a number format that the objective, the solver or the energy cannot take.
     """
 
     def __init__(
@@ -88,14 +90,21 @@ class GradientFlowLearner(Learner):
         computing: Computing,
     ) -> None:
         super().__init__(computing, seed)
-        if computing.precision != "float32":
-            raise UserError(f"a gradient flow is solved in float32, not in {computing.precision}")
+        products = computing.precision
+        if products not in ("float32", "bfloat16") or (
+            products == "bfloat16" and not _may_round(model.energy, settings)
+        ):
+            raise UserError(
+                f"this gradient flow is trained in float32, not in {products}; bfloat16 is for "
+                "the likelihood of a fully-connected energy with probes: 0 in equal steps"
+            )
         self.settings = settings
         self.model = computing.install(model)
         self._flow = replace(
             model.settings,
             tolerance=settings.tolerance or model.settings.tolerance,
             equal_steps=settings.equal_steps or model.settings.equal_steps,
+            products=products,
         )
         self.updater = Updater(self.model.energy, schedule, **optimiser)
         self._exported = GradientFlow(self.updater.average, model.shape, model.settings)
@@ -147,3 +156,10 @@ class GradientFlowLearner(Learner):
             "nll": loss.detach(),
             "nfe": torch.tensor(float(nfe), device=self.device),
         }
+
+
+def _may_round(energy: nn.Module, settings: FlowLearning) -> bool:
+    """Whether products in bfloat16 are known to leave the objective's gradient what it is."""
+    likelihood = settings.objective == "likelihood" and not settings.probes
+    equal = settings.equal_steps is not None
+    return likelihood and equal and isinstance(energy, FullyConnectedEnergy)

@@ -39,7 +39,7 @@ def gradient(energy: Energy, x: Tensor) -> Tensor:
     return found
 
 
-def exact_slope(energy: Energy, x: Tensor) -> Slope:
+def exact_slope(energy: Energy, x: Tensor, products: torch.dtype | None = None) -> Slope:
     """Gradient and Laplacian Σ_i ∂²f/∂x_i².
 
     A fully connected energy is passed through once, forwards, with its tangents and their second
@@ -48,9 +48,10 @@ def exact_slope(energy: Energy, x: Tensor) -> Slope:
     Args:
         energy: as in `gradient`.
         x: N×..., D numbers an item.
+        products: of a fully connected energy, see `forward_slope`.
     """
     if isinstance(energy, FullyConnectedEnergy):
-        return forward_slope(energy, x)
+        return forward_slope(energy, x, products)
     size = x[0].numel()
     basis = torch.eye(size, dtype=x.dtype, device=x.device).view(size, 1, *x.shape[1:])
     found, forms = _quadratic_forms(energy, x, basis.expand(size, *x.shape))
@@ -72,7 +73,9 @@ def estimated_slope(energy: Energy, x: Tensor, probes: Tensor) -> Slope:
     return Slope(found, forms.mean(dim=0))
 
 
-def forward_slope(energy: FullyConnectedEnergy, x: Tensor) -> Slope:
+def forward_slope(
+    energy: FullyConnectedEnergy, x: Tensor, products: torch.dtype | None = None
+) -> Slope:
     """Gradient and Laplacian of a fully connected energy in one pass forwards.
 
     Beside the value h of each layer go its D tangents J_i = ∂h/∂x_i and its Laplacian L. A linear
@@ -84,6 +87,8 @@ def forward_slope(energy: FullyConnectedEnergy, x: Tensor) -> Slope:
     Args:
         energy: the network; its linear layers may be normalised.
         x: N×D.
+        products: number format of what hidden layers multiply (see `jets.affine`); the first
+            layer, which sees x itself, and the last one keep x's.
 
     Raises:
         ValueError: a layer whose derivatives are not known here.
@@ -103,7 +108,7 @@ def forward_slope(energy: FullyConnectedEnergy, x: Tensor) -> Slope:
     )
     for layer in layers:
         if isinstance(layer, nn.Linear):
-            jet = affine(jet, layer.weight, layer.bias)
+            jet = affine(jet, layer.weight, layer.bias, products)
         else:
             jet = bend(jet, layer)
     # The energy's own value is of no use here, nor then its last features'.

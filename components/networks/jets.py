@@ -20,18 +20,22 @@ from torch.autograd.function import once_differentiable
 Nonlinearity = nn.SiLU | nn.Tanh | nn.ReLU | nn.LeakyReLU
 
 
-def affine(jet: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def affine(
+    jet: Tensor, weight: Tensor, bias: Tensor, products: torch.dtype | None = None
+) -> Tensor:
     """Pass a jet through a linear layer; the bias shifts the value alone.
 
     Args:
         jet: D+2×N×F; or 1×N×F, the value alone.
         weight: G×F.
         bias: G.
+        products: number format of what is multiplied, forwards and backwards, such as bfloat16;
+            what goes in and comes out keeps its own. None: its own.
 
     Returns:
         D+2×N×G, or 1×N×G.
     """
-    passed: Tensor = _Affine.apply(jet, weight, bias)
+    passed: Tensor = _Affine.apply(jet, weight, bias, products or jet.dtype)
     return passed
 
 
@@ -57,23 +61,28 @@ def bend(jet: Tensor, layer: nn.Module, keep_value: bool = True) -> Tensor:
 
 class _Affine(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, jet: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(jet, weight)
-        passed = (jet.flatten(0, 1) @ weight.T).view(*jet.shape[:2], -1)
+    def forward(
+        ctx: Any, jet: Tensor, weight: Tensor, bias: Tensor, products: torch.dtype
+    ) -> Tensor:
+        rows, factor = jet.flatten(0, 1).to(products), weight.to(products)
+        ctx.save_for_backward(rows, factor)
+        ctx.shape, ctx.dtype = jet.shape, jet.dtype
+        passed = (rows @ factor.T).to(jet.dtype).view(*jet.shape[:2], -1)
         passed[0] += bias
         return passed
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        jet, weight = ctx.saved_tensors
-        by_jet, by_weight, by_bias = ctx.needs_input_grad
-        rows = grad.flatten(0, 1)
+        rows, factor = ctx.saved_tensors
+        by_jet, by_weight, by_bias, _ = ctx.needs_input_grad
+        by_rows = grad.flatten(0, 1).to(rows.dtype)
         return (
-            (rows @ weight).view_as(jet) if by_jet else None,
+            (by_rows @ factor).to(ctx.dtype).view(ctx.shape) if by_jet else None,
             # This way round, as MKL is slow at a tall matrix times one of two columns.
-            (jet.flatten(0, 1).T @ rows).T if by_weight else None,
+            (rows.T @ by_rows).T.to(ctx.dtype) if by_weight else None,
             grad[0].sum(dim=0) if by_bias else None,
+            None,
         )
 
 

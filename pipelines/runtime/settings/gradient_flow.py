@@ -75,8 +75,18 @@ class FlowPretrain(Settings):
 
     @model_validator(mode="after")
     def _parts_go_together(self) -> FlowPretrain:
-        if self.plan.precision != "float32":
-            raise ValueError("plan.precision float32: the solver's tolerance is finer than others")
+        objective, precision = self.objective, self.plan.precision
+        rounds = (
+            precision == "bfloat16"
+            and isinstance(objective, LikelihoodObjective)
+            and not objective.probes
+            and isinstance(self.solver, EqualSteps)
+        )
+        if precision != "float32" and not rounds:
+            raise ValueError(
+                "plan.precision float32; bfloat16 is for objective.kind likelihood with probes 0 "
+                "and solver.kind equal-steps"
+            )
         held_out, select = self.plan.validation_count, self.select
         if isinstance(select, LikelihoodSelect) and select.count > held_out:
             raise ValueError(f"select.count {held_out} or less, as many as are held out")

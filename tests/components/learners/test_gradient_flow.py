@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -32,6 +33,7 @@ WAYS = [
     FlowLearning("likelihood", "direct", 2, 50.0),
 ]
 NAMES = ["energy", "direct", "adjoint", "probes"]
+ROUNDED = FlowLearning("likelihood", "direct", 0, 50.0, equal_steps=3)
 
 
 class Bowl(nn.Module):
@@ -173,5 +175,25 @@ def test_settings_that_cannot_be() -> None:
         FlowLearning("energy", "direct", 0, 1.0, 0.0)
     with pytest.raises(UserError, match="equal_steps must be 1 or more, not 0"):
         FlowLearning("energy", "direct", 0, 1.0, equal_steps=0)
+    in_steps = [replace(WAYS[0], equal_steps=3), replace(WAYS[3], equal_steps=3)]
+    for how in (*WAYS, *in_steps):
+        with pytest.raises(UserError, match="float32, not in bfloat16"):
+            learner(None, how, precision="bfloat16")
     with pytest.raises(UserError, match="float32, not in bfloat16"):
-        learner(None, WAYS[0], precision="bfloat16")
+        learner(Bowl(), ROUNDED, precision="bfloat16")
+    with pytest.raises(UserError, match="float32, not in float16"):
+        learner(None, ROUNDED, precision="float16")
+
+
+@pytest.mark.parametrize("backward", ["direct", "adjoint"])
+def test_products_in_bfloat16_leave_the_likelihoods_gradient_what_it_is(backward: Any) -> None:
+    """Within their rounding, 2⁻⁸, and not to the bit: the setting is heard."""
+    batch, found = points(), []
+    for precision in ("float32", "bfloat16"):
+        taught = learner(None, replace(ROUNDED, backward=backward), rate=0.0, precision=precision)
+        taught.training_step(batch, 0)
+        parameters = taught.model.energy.parameters()
+        found.append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))
+    error = (found[1] - found[0]).norm() / found[0].norm()
+    assert found[1].dtype == torch.float32
+    assert 0.0 < error < 2.0**-8

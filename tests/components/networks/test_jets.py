@@ -62,6 +62,21 @@ def test_an_affine_layers_backward_pass_is_its_derivative(streams: slice) -> Non
     torch.testing.assert_close(found[1:], given[1:] @ weight.T)
 
 
+def test_an_affine_layers_products_may_be_coarser_than_what_goes_in_and_out() -> None:
+    given, (weight, bias) = jet(), weights()
+    found = affine(given, weight, bias, torch.bfloat16)
+    found.square().sum().backward()
+    rounded = [tensor.detach().bfloat16().double() for tensor in (given, weight)]
+    expected = rounded[0] @ rounded[1].T
+    expected[0] += bias.detach()
+    torch.testing.assert_close(found.detach(), expected, rtol=2**-7, atol=2**-6)
+    for leaf in (given, weight, bias):
+        assert leaf.grad is not None and leaf.grad.dtype == torch.float64
+    torch.testing.assert_close(
+        weight.grad, 2 * (expected.flatten(0, 1).T @ rounded[0].flatten(0, 1)), rtol=0.02, atol=0.3
+    )
+
+
 def test_what_is_frozen_gets_no_gradient() -> None:
     given, (weight, bias) = jet(), weights()
     affine(given, weight.detach(), bias).sum().backward()
