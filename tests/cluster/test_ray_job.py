@@ -18,7 +18,7 @@ from tests.faults.processes import gone, until, whole_checkpoints
 from tests.pipelines.small_project import Project
 
 pytestmark = pytest.mark.fault
-LONG = 8000  # steps that are still to come when `ray job stop` has started
+LONG = 20_000  # steps that are still to come when `ray job stop` has started
 GOES_ON = re.compile(r"goes on from the checkpoint of step (\d+)")
 
 

@@ -56,7 +56,7 @@ def test_what_an_entry_has_not_is_refused_by_name() -> None:
 @pytest.mark.pipeline
 def test_a_run_trains_what_it_was_told(project: Project) -> None:
     settings_of(project)
-    for stage in ("fetch", "shard"):
+    for stage in ("fetch", "shard", "features"):
         project.stage(stage, IMAGES)
     words = ["name=glf", "params=params.yaml", "steps=5", "weight=3", "hidden=4"]
     project.run(
