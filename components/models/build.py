@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from components.errors import UserError
+from components.models.build_diffusion import build_ddpm, build_denoising_gan, build_gan
 from components.models.gradient_flow import GradientFlow
 from components.models.latent_model import LatentModel, posterior_outputs
 from components.models.latent_priors import build_prior
@@ -38,8 +39,9 @@ def build_model(description: Description) -> nn.Module:
 
     Args:
         description: ``kind`` and what that kind needs; see `build_vae`, `build_vaebm`,
-            `build_short_run`, `build_latent` and `build_gradient_flow`. A network's own settings
-            go to `components.networks.registry`.
+            `build_short_run`, `build_latent`, `build_gradient_flow` and, of denoising models,
+            `components.models.build_diffusion`. A network's own settings go to
+            `components.networks.registry`.
 
     Raises:
         UserError: an unknown kind.
@@ -51,6 +53,9 @@ def build_model(description: Description) -> nn.Module:
         "classifier": build_classifier,
         "latent": build_latent,
         "gradient-flow": build_gradient_flow,
+        "denoising-gan": build_denoising_gan,
+        "ddpm": build_ddpm,
+        "gan": build_gan,
     }
     kind = description["kind"]
     if kind not in kinds:

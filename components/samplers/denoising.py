@@ -6,6 +6,7 @@ as in `components.samplers.diffusion`. All here run without gradients.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -91,7 +92,7 @@ def ddim(
     """
     times = chosen_times(process, steps)
     state = start
-    for now, then in zip(times[:-1], times[1:], strict=True):
+    for now, then in itertools.pairwise(times):
         noise = noise_of(state, torch.full((len(state),), now - 1, device=state.device))
         clean = (state - process.noise[now] * noise) / process.signal[now]
         state = process.signal[then] * clean

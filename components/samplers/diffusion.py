@@ -116,7 +116,7 @@ class DiffusionProcess(nn.Module):
         return self.settings.steps
 
     def times(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw t of a pair for each of N items, uniformly from 0, ..., T-1 (Algorithm 1, line 1)."""
+        """Draw t of a pair for N items, uniformly from 0, ..., T-1 (Algorithm 1, line 1)."""
         return torch.randint(self.steps, (count,), generator=generator, device=generator.device)
 
     def diffuse(self, clean: Tensor, t: Tensor, noise: Tensor) -> Tensor:
