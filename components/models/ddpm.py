@@ -44,9 +44,7 @@ class DDPMSampler:
                 f"a diffusion model is sampled by ancestral, ddim or ode, not {self.kind}"
             )
         if self.steps < 1 or not 0.0 <= self.eta <= 1.0 or not 0.0 < self.tolerance < math.inf:
-            raise UserError(
-                "a sampler needs steps of 1 or more, eta in [0, 1], a positive tolerance"
-            )
+            raise UserError("a sampler needs 1 step or more, eta in [0, 1], a positive tolerance")
 
 
 class DDPM(nn.Module):

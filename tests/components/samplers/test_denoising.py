@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
@@ -59,7 +61,7 @@ def test_ddim_comes_nearer_with_more_steps() -> None:
         (ddim(Best(found), found, normal(), steps, torch.Generator()).state - expected).norm()
         for steps in (4, 20, 100, 1000)
     ]
-    assert all(later < 0.5 * earlier for earlier, later in zip(errors, errors[1:], strict=False))
+    assert all(later < 0.5 * earlier for earlier, later in itertools.pairwise(errors))
     assert errors[-1] < 5e-3 * expected.norm()
 
 
