@@ -121,7 +121,7 @@ class UNet(nn.Module):
         h, image = self.entry(x), x
         seen = [h]
         for i, scale in enumerate(self.down):
-            for layers in scale:
+            for layers in scale.children():
                 h = _through(layers, h, time, w)
                 seen.append(h)
             if i < len(self.shrink):
@@ -132,7 +132,7 @@ class UNet(nn.Module):
                 seen.append(h)
         h = self.bottom[1](self.between(self.bottom[0](h, time, w), w), time, w)
         for i, scale in enumerate(self.up):
-            for layers in scale:
+            for layers in scale.children():
                 h = _through(layers, torch.cat([h, seen.pop()], dim=1), time, w)
             if i < len(self.grow):
                 h = self.grow[i](h, time, w)
