@@ -6,6 +6,13 @@ that names the path, the value and what is allowed.
 
 from pipelines.runtime.settings.base import Settings, entry
 from pipelines.runtime.settings.composing import Langevin, VAEBMCompose
+from pipelines.runtime.settings.diffusion import (
+    DDPMPretrain,
+    DenoisingGANPretrain,
+    Diffusion,
+    DiffusionSampler,
+    GANPretrain,
+)
 from pipelines.runtime.settings.gradient_flow import (
     EnergyObjective,
     EqualSteps,
@@ -86,6 +93,10 @@ __all__ = [
     "Comparison",
     "Compose",
     "Curve",
+    "DDPMPretrain",
+    "DenoisingGANPretrain",
+    "Diffusion",
+    "DiffusionSampler",
     "DistributionRecall",
     "Drawing",
     "EnergyDistanceSelect",
@@ -100,6 +111,7 @@ __all__ = [
     "FlowTable",
     "FrechetSelect",
     "GANPenalty",
+    "GANPretrain",
     "HalvingDecay",
     "ImageEvaluate",
     "ImageFeatures",

@@ -12,6 +12,11 @@ from pydantic import Discriminator, Field, PrivateAttr, Tag, ValidationError
 from components.errors import UserError
 from pipelines.runtime.settings.base import Count, Settings, one_line
 from pipelines.runtime.settings.composing import VAEBMCompose
+from pipelines.runtime.settings.diffusion import (
+    DDPMPretrain,
+    DenoisingGANPretrain,
+    GANPretrain,
+)
 from pipelines.runtime.settings.gradient_flow import (
     FlowEvaluate,
     FlowPretrain,
@@ -36,7 +41,14 @@ from pipelines.runtime.settings.sweeping import Sweep
 from pipelines.runtime.settings.training import Runtime, VAEPretrain
 
 Pretrain = Annotated[
-    VAEPretrain | LatentPretrain | ShortRunPretrain | FlowPretrain, Field(discriminator="kind")
+    VAEPretrain
+    | LatentPretrain
+    | ShortRunPretrain
+    | FlowPretrain
+    | DenoisingGANPretrain
+    | DDPMPretrain
+    | GANPretrain,
+    Field(discriminator="kind"),
 ]
 Compose = Annotated[VAEBMCompose | LatentCompose, Field(discriminator="kind")]
 
