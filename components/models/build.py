@@ -51,6 +51,7 @@ def build_model(description: Description) -> nn.Module:
         "vaebm": build_vaebm,
         "short-run-ebm": build_short_run,
         "classifier": build_classifier,
+        "stacked-classifier": build_classifier,
         "latent": build_latent,
         "gradient-flow": build_gradient_flow,
         "denoising-gan": build_denoising_gan,
@@ -147,10 +148,10 @@ def build_gradient_flow(description: Description) -> GradientFlow:
 
 
 def build_classifier(description: Description) -> nn.Module:
-    """Make an image classifier from ``shape``, ``classes`` and the network's settings."""
-    settings = {k: v for k, v in description.items() if k not in ("kind", "shape")}
+    """Make an image classifier from ``kind``, ``shape``, ``classes`` and the network's settings."""
+    settings = {k: v for k, v in description.items() if k != "shape"}
     channels, side, _ = description["shape"]
-    return build_network("classifier", channels=channels, size=side, **settings)
+    return build_network(channels=channels, size=side, **settings)
 
 
 def build_latent(description: Description) -> LatentModel:

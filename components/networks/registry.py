@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from components.errors import UserError
-from components.networks.classifier import Classifier
+from components.networks.classifier import Classifier, StackedClassifier
 from components.networks.dcgan import DCGANDecoder, DCGANEncoder
 from components.networks.diffusion_discriminator import DiffusionDiscriminator
 from components.networks.energy_conv import ConvEnergy, StridedEnergy
@@ -34,6 +34,7 @@ KINDS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
         "points-discriminator": PointsDiscriminator,
         "points-generator": PointsGenerator,
         "residual-energy": ResidualEnergy,
+        "stacked-classifier": StackedClassifier,
         "strided-energy": StridedEnergy,
         "unet": UNet,
     }

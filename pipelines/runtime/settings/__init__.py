@@ -6,6 +6,13 @@ that names the path, the value and what is allowed.
 
 from pipelines.runtime.settings.base import Settings, entry
 from pipelines.runtime.settings.composing import Langevin, VAEBMCompose
+from pipelines.runtime.settings.denoising_judging import (
+    DenoisingImageEvaluate,
+    DenoisingPointEvaluate,
+    DenoisingSample,
+    Guesses,
+    Synthesis,
+)
 from pipelines.runtime.settings.diffusion import (
     DDPMPretrain,
     DenoisingGANPretrain,
@@ -40,6 +47,7 @@ from pipelines.runtime.settings.judging import (
     PointFeatures,
     Report,
     Sample,
+    StackedFeatures,
     Table,
     TableRow,
 )
@@ -95,6 +103,9 @@ __all__ = [
     "Curve",
     "DDPMPretrain",
     "DenoisingGANPretrain",
+    "DenoisingImageEvaluate",
+    "DenoisingPointEvaluate",
+    "DenoisingSample",
     "Diffusion",
     "DiffusionSampler",
     "DistributionRecall",
@@ -112,6 +123,7 @@ __all__ = [
     "FrechetSelect",
     "GANPenalty",
     "GANPretrain",
+    "Guesses",
     "HalvingDecay",
     "ImageEvaluate",
     "ImageFeatures",
@@ -141,7 +153,9 @@ __all__ = [
     "ShortRunEvaluate",
     "ShortRunPretrain",
     "Space",
+    "StackedFeatures",
     "Sweep",
+    "Synthesis",
     "Table",
     "TableRow",
     "VAEBMCompose",

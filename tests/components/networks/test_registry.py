@@ -33,6 +33,7 @@ SETTINGS = {
         (POINTS, TIMES, POINTS),
     ),
     "residual-energy": ({"channels": 1, "layout": ["conv 8", "down 16"]}, IMAGES),
+    "stacked-classifier": ({"channels": 1, "size": 16, "classes": 3, "width": 4}, IMAGES),
     "strided-energy": ({"channels": 1, "size": 16, "filters": [4, 8]}, IMAGES),
     "unet": (
         {"channels": 1, "size": 16, "width": 4, "multipliers": [1, 2], "blocks": 1},
