@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import itertools
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ from pydantic import (
     PositiveInt,
     TypeAdapter,
     ValidationError,
+    model_validator,
 )
 
 from components.errors import UserError
@@ -49,6 +51,9 @@ def _safe_url(url: str) -> str:
         raise ValueError("an https address")
     return url.rstrip("/")
 
+
+STACKED = 3
+"""Images in an item of a stacked data set."""
 
 PlainName = Annotated[str, AfterValidator(_plain_name)]
 Url = Annotated[str, AfterValidator(_safe_url)]
@@ -141,20 +146,42 @@ Source = Annotated[
 ]
 
 
+class Stack(_Strict):
+    """Items of three grey images each, drawn with replacement: red, green and blue."""
+
+    train: PositiveInt
+    test: PositiveInt
+    seed: Annotated[int, Field(ge=0)]
+
+
 class ImagesEntry(_Strict):
     """A data set of labelled images in IDX files.
 
     ``shape`` is (C, H, W) of the files' images; ``size``, where it is given, the height and width
-    that they are resized to on their way into shards.
+    that they are resized to on their way into shards; ``stack``, where it is given, how many items
+    are made of three of them each, and labelled by all three.
     """
 
     kind: Literal["images"]
     licence: str
     shape: tuple[PositiveInt, PositiveInt, PositiveInt]
     size: Annotated[int, Field(ge=4, le=4096)] | None = None
+    stack: Stack | None = None
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     files: Files
     sources: Annotated[list[Source], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _grey_is_stacked(self) -> ImagesEntry:
+        if self.stack is not None and self.shape[0] != 1:
+            raise ValueError("without `stack`, which is for images of 1 channel")
+        return self
+
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the items' classes, by label: of stacked ones red, green and blue."""
+        if self.stack is None:
+            return self.classes
+        return tuple("-".join(names) for names in itertools.product(self.classes, repeat=STACKED))
 
 
 class GeneratedSource(_Strict):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from components.datasets.catalog import ImageFolderEntry, ImagesEntry, PointsEntry
+from components.datasets.catalog import STACKED, ImageFolderEntry, ImagesEntry, PointsEntry
 from components.datasets.folders import read_packed
 from components.datasets.shards import Block, RawSplit
 from components.errors import UserError
@@ -41,7 +41,9 @@ def read_raw(
                 for split, files in splits.items()
             }
             return {
-                split: _resized(_in_memory(_with_channel(images), labels), entry)
+                split: _stacked(_with_channel(images), labels, entry, split)
+                if entry.stack
+                else _resized(_in_memory(_with_channel(images), labels), entry)
                 for split, (images, labels) in arrays.items()
             }
         case PointsEntry():
@@ -54,7 +56,8 @@ def item_shape(entry: ImagesEntry | PointsEntry | ImageFolderEntry) -> tuple[int
     """Return the shape of one item: (C, H, W), or (2,) for points of the plane."""
     match entry:
         case ImagesEntry():
-            return entry.shape if entry.size is None else (entry.shape[0], entry.size, entry.size)
+            height, width = (entry.size, entry.size) if entry.size else entry.shape[1:]
+            return (STACKED if entry.stack else entry.shape[0], height, width)
         case PointsEntry():
             return (2,)
         case ImageFolderEntry():
@@ -109,6 +112,27 @@ def _in_memory(x: NDArray[Any], labels: NDArray[Any] | None) -> RawSplit:
             yield x[part], None if labels is None else labels[part].astype(np.int64)
 
     return RawSplit(len(x), blocks())
+
+
+def _stacked(
+    images: NDArray[np.uint8], labels: NDArray[np.uint8], entry: ImagesEntry, split: str
+) -> RawSplit:
+    """Items of three images each; a label counts the classes as digits, red first."""
+    stack = entry.stack
+    assert stack is not None
+    count = {"train": stack.train, "test": stack.test}[split]
+    small = np.concatenate([part for part, _ in _resized(_in_memory(images, None), entry).blocks])
+    random = np.random.default_rng([stack.seed, sorted(("train", "test")).index(split)])
+    chosen = random.integers(len(images), size=(count, STACKED))
+    digits = labels[chosen].astype(np.int64)
+    places = len(entry.classes) ** np.arange(STACKED)[::-1]
+
+    def blocks() -> Iterator[Block]:
+        for i in range(0, count, _BLOCK_ITEMS):
+            part = slice(i, i + _BLOCK_ITEMS)
+            yield small[chosen[part], 0], digits[part] @ places
+
+    return RawSplit(count, blocks())
 
 
 def _resized(split: RawSplit, entry: ImagesEntry) -> RawSplit:

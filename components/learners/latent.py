@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,24 +19,11 @@ from torch import Tensor, nn
 from components.datasets.loading import Batch
 from components.learners.computing import Computing
 from components.learners.learner import Learner, Metrics, Stateful, as_model_input
-from components.learners.optimisation import Schedule, Updater, Updaters
+from components.learners.optimisation import Optimisation, Updater, Updaters
 from components.learners.reconstruction import Reconstruction
 from components.learners.wasserstein import LatentDiscriminator, mmd, squared_norm
 from components.models.latent_model import LatentModel, entropy_figure
 from components.models.latent_priors import NormalPrior
-
-
-@dataclass(frozen=True)
-class Optimisation:
-    """How some parameters are moved.
-
-    Attributes:
-        schedule: learning rate.
-        arguments: further arguments of `Updater`.
-    """
-
-    schedule: Schedule
-    arguments: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

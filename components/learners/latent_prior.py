@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from components.datasets.loading import Batch
 from components.learners.computing import Computing
-from components.learners.latent import Optimisation
 from components.learners.learner import Learner, Metrics, Stateful, as_model_input
-from components.learners.optimisation import Updater
+from components.learners.optimisation import Optimisation, Updater
 from components.models.latent_flow import LatentFlow
 from components.models.latent_model import LatentModel
 from components.models.latent_priors import LatentVAE

@@ -59,6 +59,19 @@ class Schedule:
         return self.peak * 0.5 * (1.0 + math.cos(math.pi * past))
 
 
+@dataclass(frozen=True)
+class Optimisation:
+    """How some parameters are moved.
+
+    Attributes:
+        schedule: learning rate.
+        arguments: further arguments of `Updater`.
+    """
+
+    schedule: Schedule
+    arguments: Mapping[str, Any]
+
+
 class Updater:
     """Adam on a network: averages gradients over workers, clips, updates, averages weights.
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from components.errors import UserError
+from components.models.build_diffusion import build_ddpm, build_denoising_gan, build_gan
 from components.models.gradient_flow import GradientFlow
 from components.models.latent_model import LatentModel, posterior_outputs
 from components.models.latent_priors import build_prior
@@ -38,8 +39,9 @@ def build_model(description: Description) -> nn.Module:
 
     Args:
         description: ``kind`` and what that kind needs; see `build_vae`, `build_vaebm`,
-            `build_short_run`, `build_latent` and `build_gradient_flow`. A network's own settings
-            go to `components.networks.registry`.
+            `build_short_run`, `build_latent`, `build_gradient_flow` and, of denoising models,
+            `components.models.build_diffusion`. A network's own settings go to
+            `components.networks.registry`.
 
     Raises:
         UserError: an unknown kind.
@@ -49,8 +51,12 @@ def build_model(description: Description) -> nn.Module:
         "vaebm": build_vaebm,
         "short-run-ebm": build_short_run,
         "classifier": build_classifier,
+        "stacked-classifier": build_classifier,
         "latent": build_latent,
         "gradient-flow": build_gradient_flow,
+        "denoising-gan": build_denoising_gan,
+        "ddpm": build_ddpm,
+        "gan": build_gan,
     }
     kind = description["kind"]
     if kind not in kinds:
@@ -142,10 +148,10 @@ def build_gradient_flow(description: Description) -> GradientFlow:
 
 
 def build_classifier(description: Description) -> nn.Module:
-    """Make an image classifier from ``shape``, ``classes`` and the network's settings."""
-    settings = {k: v for k, v in description.items() if k not in ("kind", "shape")}
+    """Make an image classifier from ``kind``, ``shape``, ``classes`` and the network's settings."""
+    settings = {k: v for k, v in description.items() if k != "shape"}
     channels, side, _ = description["shape"]
-    return build_network("classifier", channels=channels, size=side, **settings)
+    return build_network(channels=channels, size=side, **settings)
 
 
 def build_latent(description: Description) -> LatentModel:

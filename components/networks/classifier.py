@@ -70,3 +70,39 @@ class Classifier(nn.Module):
         """Map images, float32 N×C×size×size in [0, 1], to N×K logits."""
         logits: Tensor = self.head(self.features(images))
         return logits
+
+
+class StackedClassifier(nn.Module):
+    """Reads each channel of an image as a grey one, all by the same classifier.
+
+    The classes are all combinations, K³ for three channels of K classes, the first channel counting
+    most; the logit of one is the sum of its channels'.
+
+    Args:
+        channels: C.
+        size: side of the square images, pixels.
+        classes: K.
+        width: of the classifier, see `Classifier`.
+    """
+
+    def __init__(self, channels: int, size: int, classes: int, width: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.single = Classifier(1, size, classes, width)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Map images, float32 N×C×size×size in [0, 1], to N×C·128 features, channel by channel."""
+        features = self.single.features(images.flatten(0, 1).unsqueeze(1))
+        return features.view(len(images), -1)
+
+    def head(self, features: Tensor) -> Tensor:
+        """Map N×C·128 features to N×K^C logits."""
+        each = self.single.head(features.view(len(features), self.channels, -1))
+        found = each[:, 0]
+        for channel in range(1, self.channels):
+            found = (found.unsqueeze(2) + each[:, channel].unsqueeze(1)).flatten(1)
+        return found
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images, float32 N×C×size×size in [0, 1], to N×K^C logits."""
+        return self.head(self.features(images))

@@ -10,12 +10,15 @@ from typing import Any
 from torch import nn
 
 from components.errors import UserError
-from components.networks.classifier import Classifier
+from components.networks.classifier import Classifier, StackedClassifier
 from components.networks.dcgan import DCGANDecoder, DCGANEncoder
+from components.networks.diffusion_discriminator import DiffusionDiscriminator
 from components.networks.energy_conv import ConvEnergy, StridedEnergy
 from components.networks.energy_residual import ResidualEnergy
 from components.networks.infogan import InfoGANDecoder, InfoGANEncoder
 from components.networks.mlp import FullyConnectedEnergy, mlp
+from components.networks.points_gan import PointsDiscriminator, PointsGenerator
+from components.networks.unet import UNet
 
 KINDS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
     {
@@ -23,12 +26,17 @@ KINDS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
         "conv-energy": ConvEnergy,
         "dcgan-decoder": DCGANDecoder,
         "dcgan-encoder": DCGANEncoder,
+        "diffusion-discriminator": DiffusionDiscriminator,
         "fully-connected-energy": FullyConnectedEnergy,
         "infogan-decoder": InfoGANDecoder,
         "infogan-encoder": InfoGANEncoder,
         "mlp": mlp,
+        "points-discriminator": PointsDiscriminator,
+        "points-generator": PointsGenerator,
         "residual-energy": ResidualEnergy,
+        "stacked-classifier": StackedClassifier,
         "strided-energy": StridedEnergy,
+        "unet": UNet,
     }
 )
 

@@ -10,9 +10,17 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from components.errors import UserError
 from components.metrics.extractors import Classifier, Features, load_extractor
-from pipelines.runtime.settings import ImageFeatures, LatentEvaluate, ShortRunEvaluate
+from pipelines.runtime.settings import (
+    DenoisingImageEvaluate,
+    ImageFeatures,
+    LatentEvaluate,
+    ShortRunEvaluate,
+    StackedFeatures,
+)
 
-Extracting = ImageFeatures | LatentEvaluate | ShortRunEvaluate
+Extracting = (
+    ImageFeatures | StackedFeatures | LatentEvaluate | ShortRunEvaluate | DenoisingImageEvaluate
+)
 """Settings that name extractors."""
 
 

@@ -25,6 +25,7 @@ from mlflow.types.schema import (
 
 from components.files import trouble_said
 from components.models.build import Description
+from components.models.ddpm import DDPMSampler
 from components.models.export import read_story
 from components.samplers.langevin import LangevinSettings
 from pipelines.runtime.identity import REPOSITORY
@@ -33,13 +34,29 @@ from pipelines.runtime.tracking import Row
 REQUIRED = ("mlflow", "numpy", "pandas", "safetensors", "torch", "torchdiffeq")
 """What the predictor and `components.models` import; MLflow's own search takes a minute."""
 EXAMPLE = {"count": [4], "seed": [0]}
-GENERATIVE = ("vae", "vaebm", "short-run-ebm", "gradient-flow", "latent")
+GENERATIVE = (
+    "vae",
+    "vaebm",
+    "short-run-ebm",
+    "gradient-flow",
+    "latent",
+    "denoising-gan",
+    "ddpm",
+    "gan",
+)
 CHAIN_PARAMS = {
     "steps": DataType.long,
     "step_size": DataType.double,
     "noise_scale": DataType.double,
     "temperature": DataType.double,
 }
+SAMPLER_PARAMS = {
+    "kind": DataType.string,
+    "steps": DataType.long,
+    "eta": DataType.double,
+    "tolerance": DataType.double,
+}
+"""Of a diffusion model, whose sampler its training does not fix."""
 BOUND_SAMPLES = 10
 UNDER = "model"
 
@@ -90,8 +107,7 @@ def signature(model: Description, chain: Mapping[str, Any]) -> ModelSignature:
     """What `predict` takes and gives; the outputs are those of drawing.
 
     Args:
-        model: description of a VAE, of a VAEBM, of a short-run EBM, of a gradient flow or of a
-            latent model.
+        model: description of a generative model of any kind.
         chain: its chain's settings; none where there is no chain.
     """
     shape = model["base"]["shape"] if "base" in model else model["shape"]
@@ -106,6 +122,9 @@ def signature(model: Description, chain: Mapping[str, Any]) -> ModelSignature:
     params = [
         ParamSpec(name, dtype, chain[name]) for name, dtype in CHAIN_PARAMS.items() if name in chain
     ]
+    if model["kind"] == "ddpm":
+        own = asdict(DDPMSampler(**model["sampler"]))
+        params += [ParamSpec(name, dtype, own[name]) for name, dtype in SAMPLER_PARAMS.items()]
     params += [
         ParamSpec("bound_samples", DataType.long, BOUND_SAMPLES),
         ParamSpec("bound_seed", DataType.long, 0),

@@ -7,6 +7,7 @@ needed there.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,19 @@ from torch import Tensor
 
 from components.errors import UserError
 from components.images import quantise, to_unit
+from components.models.ddpm import DDPM, DDPMSampler
+from components.models.denoising_gan import DenoisingGAN
 from components.models.export import load_model
 from components.models.gradient_flow import GradientFlow
 from components.models.latent_model import LatentModel
+from components.models.plain_gan import PlainGAN
 from components.models.short_run import ShortRunEBM
 from components.models.vae import VAE
 from components.models.vaebm import VAEBM
 from components.samplers.langevin import LangevinSettings
 
 ROWS = 500
+Denoising = DenoisingGAN | DDPM | PlainGAN
 Items = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -38,7 +43,7 @@ class Predictor(PythonModel):
         """Rebuild the exported model, on a GPU if there is one."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = load_model(Path(context.artifacts["exported"]), self.device)
-        assert isinstance(model, VAE | VAEBM | ShortRunEBM | GradientFlow | LatentModel)
+        assert isinstance(model, VAE | VAEBM | ShortRunEBM | GradientFlow | LatentModel | Denoising)
         self.model = model
         self.shape = (model.base if isinstance(model, VAEBM) else model).shape
         self.chain: dict[str, Any] = context.model_config["chain"]
@@ -56,7 +61,8 @@ class Predictor(PythonModel):
             model_input: to draw, each row a request with the columns ``count`` and, if its items
                 are not to be those of seed 0, ``seed``. To score, a column ``items`` with one item
                 a row: a uint8 image C×H×W (array or nested lists), or a point's D numbers.
-            params: ``steps``, ``step_size``, ``noise_scale``, ``temperature`` of a chain;
+            params: ``steps``, ``step_size``, ``noise_scale``, ``temperature`` of a chain; ``kind``,
+                ``steps``, ``eta``, ``tolerance`` of a diffusion model's sampler;
                 ``bound_samples`` and ``bound_seed`` of the scores.
 
         Returns:
@@ -91,6 +97,12 @@ class Predictor(PythonModel):
                 chain = {key: chosen.get(key, value) for key, value in self.chain.items()}
                 samples = self.model.sample(rows, generator, LangevinSettings(**chain))
                 parts.append(samples.items.cpu())
+            elif isinstance(self.model, DDPM):
+                own = asdict(self.model.sampler)
+                sampler = DDPMSampler(**{key: chosen.get(key, own[key]) for key in own})
+                parts.append(self.model.sample(rows, generator, sampler=sampler).items.cpu())
+            elif isinstance(self.model, DenoisingGAN | PlainGAN):
+                parts.append(self.model.sample(rows, generator).items.cpu())
             else:
                 parts.append(self.model.sample(rows, generator).cpu())
         items = torch.cat(parts)
@@ -98,7 +110,7 @@ class Predictor(PythonModel):
 
     @torch.no_grad()
     def _scores(self, items: Tensor, chosen: dict[str, Any]) -> Items:
-        if isinstance(self.model, LatentModel | ShortRunEBM):
+        if isinstance(self.model, LatentModel | ShortRunEBM | Denoising):
             raise UserError(
                 "this model has no bound of log p(x): it draws items, give a column `count`"
             )

@@ -27,7 +27,8 @@ def main(name: str, params: Params) -> None:
     settings = entry(params.evaluate, "evaluate", name)
     torch.set_num_threads(params.runtime.threads)
     device = torch.device("cuda" if params.runtime.gpu else "cpu")
-    model, samples = load_model(Path("models") / name, device), Path("samples") / name
+    source = getattr(settings, "model", name)
+    model, samples = load_model(Path("models") / source, device), Path("samples") / name
     sampling = json.loads((samples / "sampling.json").read_text())
     plots = Path("plots/evaluate") / name
     # Before the work: a tracking server that is away shall be said at once.
@@ -50,6 +51,14 @@ def main(name: str, params: Params) -> None:
             from pipelines.judging.short_run import judge_short_run
 
             figures = judge_short_run(model, settings, samples, folder, numbers)
+        elif settings.kind == "denoising-images":
+            from pipelines.judging.denoising import judge_denoised_images
+
+            figures = judge_denoised_images(model, settings, samples, folder, numbers)
+        elif settings.kind == "denoising-points":
+            from pipelines.judging.denoising import judge_denoised_points
+
+            figures = judge_denoised_points(model, settings, samples, folder, numbers)
         else:
             from pipelines.judging.images import judge_images
 
@@ -57,10 +66,10 @@ def main(name: str, params: Params) -> None:
             assert features.kind == "images"
             figures = judge_images(model, settings, features, samples, folder, numbers)
     figures["nfe"] = sampling["nfe"]
-    unit = "points" if settings.kind in ("points", "flow-points") else "images"
+    unit = "points" if settings.kind.endswith("points") else "images"
     figures[f"seconds_per_1000_{unit}"] = sampling["seconds_per_1000"]
     write_json(Path("metrics/evaluate") / f"{name}.json", figures)
-    weights = weights_digest(Path("models") / name)
+    weights = weights_digest(Path("models") / source)
     row = tracker.row(name, {WEIGHTS_TAG: weights}, {"dvc.stage": f"evaluate@{name}"})
     row.figures({key: value for key, value in figures.items() if isinstance(value, int | float)})
     row.artifacts(plots, "evaluation")

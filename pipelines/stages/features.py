@@ -21,7 +21,10 @@ from components.files import whole_folder
 from components.learners.classification import ClassificationLearner
 from components.learners.learner import as_model_input
 from components.metrics.extractors import Classifier, extract_features
-from components.models.build import seeded
+from components.metrics.stacked import stacked_coverage
+from components.models.build import build_model, seeded
+from components.models.export import export_model, load_model, read_story
+from components.networks.classifier import StackedClassifier
 from pipelines.judging.references import load_extractors, write_reference
 from pipelines.runtime.builders import (
     computing_of,
@@ -33,7 +36,13 @@ from pipelines.runtime.cli import run_stage
 from pipelines.runtime.launch import Place
 from pipelines.runtime.loop import stream_seed
 from pipelines.runtime.outputs import write_json
-from pipelines.runtime.settings import ClassifierTraining, ImageFeatures, Params, entry
+from pipelines.runtime.settings import (
+    ClassifierTraining,
+    ImageFeatures,
+    Params,
+    StackedFeatures,
+    entry,
+)
 from pipelines.runtime.stage import Training, train_and_export
 from pipelines.runtime.task import Task, Validation
 
@@ -45,6 +54,8 @@ def main(name: str, params: Params) -> None:
     settings = entry(params.features, "features", name)
     if settings.kind == "images":
         _judge_images(name, settings, params)
+    elif settings.kind == "stacked-images":
+        _judge_stacked(name, settings, params)
     else:
         _judge_points(name)
 
@@ -59,6 +70,29 @@ def _judge_points(name: str) -> None:
     }
     with whole_folder(Path("models/features") / name) as folder:
         write_json(folder / "truth.json", figures)
+    write_json(Path("metrics/features") / f"{name}.json", figures)
+
+
+def _judge_stacked(name: str, settings: StackedFeatures, params: Params) -> None:
+    """Let the classifier of single digits read each channel."""
+    shards = Path("data/shards") / name
+    manifest = Manifest.load(shards)
+    torch.set_num_threads(params.runtime.threads)
+    device = torch.device("cuda" if params.runtime.gpu else "cpu")
+    single = read_story(Path("models/features") / settings.digits)["model"]
+    description = {**single, "kind": "stacked-classifier", "shape": list(manifest.shape)}
+    stacked = build_model(description).to(device).eval()
+    digits = load_model(Path("models/features") / settings.digits, device)
+    cast(StackedClassifier, stacked).single.load_state_dict(digits.state_dict())
+    test = read_split(shards, "test")
+    with whole_folder(Path("models/features") / name) as folder:
+        figures = keep_references(folder, settings, shards, cast(Classifier, stacked), device)
+        export_model(folder, description, stacked.state_dict(), {"digits": settings.digits})
+    assert test.labels is not None
+    # Of as many true images the modes and the divergence: no model can be expected to be nearer.
+    floor = stacked_coverage(test.labels, len(manifest.classes))
+    figures |= {f"{key}_floor": value for key, value in floor._asdict().items()}
+    figures["test_accuracy"] = accuracy(stacked, test, device)
     write_json(Path("metrics/features") / f"{name}.json", figures)
 
 
@@ -103,7 +137,7 @@ def _judge_images(name: str, settings: ImageFeatures, params: Params) -> None:
 
 def keep_references(
     folder: Path,
-    settings: ImageFeatures,
+    settings: ImageFeatures | StackedFeatures,
     shards: Path,
     classifier: Classifier | None,
     device: torch.device,

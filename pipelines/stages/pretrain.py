@@ -10,16 +10,36 @@ from typing import Any
 
 from pipelines.runtime.cli import run_stage
 from pipelines.runtime.launch import Place
-from pipelines.runtime.settings import FlowPretrain, LatentPretrain, Params, ShortRunPretrain, entry
+from pipelines.runtime.settings import (
+    DDPMPretrain,
+    DenoisingGANPretrain,
+    FlowPretrain,
+    GANPretrain,
+    LatentPretrain,
+    Params,
+    ShortRunPretrain,
+    entry,
+)
 from pipelines.runtime.stage import Training, train_and_export
 from pipelines.runtime.task import Task
-from pipelines.training import gradient_flow, latent, short_run, vae
+from pipelines.training import (
+    ddpm,
+    denoising_gan,
+    gradient_flow,
+    latent,
+    plain_gan,
+    short_run,
+    vae,
+)
 
 BUILDERS = {
     "vae": vae.build,
     "latent": latent.build,
     "short-run-ebm": short_run.build,
     "gradient-flow": gradient_flow.build,
+    "denoising-gan": denoising_gan.build,
+    "ddpm": ddpm.build,
+    "gan": plain_gan.build,
 }
 
 
@@ -41,6 +61,12 @@ def training_of(name: str, params: Params) -> Training:
         return short_run.training_of(name, settings)
     if isinstance(settings, FlowPretrain):
         return gradient_flow.training_of(name, settings)
+    if isinstance(settings, DenoisingGANPretrain):
+        return denoising_gan.training_of(name, settings)
+    if isinstance(settings, DDPMPretrain):
+        return ddpm.training_of(name, settings)
+    if isinstance(settings, GANPretrain):
+        return plain_gan.training_of(name, settings)
     return vae.training_of(name, settings)
 
 

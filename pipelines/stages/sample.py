@@ -35,7 +35,8 @@ from pipelines.runtime.loop import stream_seed
 from pipelines.runtime.outputs import write_json
 from pipelines.runtime.progress import ProgressDisplay
 from pipelines.runtime.projects import LAUNCH
-from pipelines.runtime.settings import Drawing, FlowSample, Params, entry
+from pipelines.runtime.settings import DenoisingSample, Drawing, FlowSample, Params, entry
+from pipelines.sampling.denoising import DENOISING, denoised, evaluations, write_path
 
 CHAINS_SHOWN = 10
 
@@ -43,8 +44,9 @@ CHAINS_SHOWN = 10
 def main(name: str, params: Params) -> None:
     """Run the stage for one model."""
     settings = entry(params.sample, "sample", name)
-    folder = Path("models") / name
-    check_settings(name, folder, params)
+    source = settings.model if isinstance(settings, DenoisingSample) else name
+    folder = Path("models") / source
+    check_settings(source, folder, params)
     torch.set_num_threads(params.runtime.threads)
     device = torch.device("cuda" if params.runtime.gpu else "cpu")
     model = load_model(folder, device)
@@ -68,9 +70,10 @@ def main(name: str, params: Params) -> None:
         if acceptance[0] is not None:
             facts["acceptance_rate"] = float(np.mean([a for a in acceptance if a is not None]))
         chain_steps = _write_chain(model, settings, target, device)
-        write_json(
-            target / "sampling.json", {**facts, "seed": settings.seed, "chain_steps": chain_steps}
-        )
+        told = {**facts, "seed": settings.seed, "chain_steps": chain_steps}
+        if isinstance(settings, DenoisingSample):
+            told["settings"] = settings.model_dump(mode="json")
+        write_json(target / "sampling.json", told)
     display.close()
     write_json(Path("metrics/sample") / f"{name}.json", facts)
 
@@ -129,6 +132,8 @@ def draw_items(
             parts.append(stored(samples.items))
             if samples.acceptance is not None:
                 rates.append(samples.acceptance.mean().item())
+        elif isinstance(model, DENOISING):
+            parts.append(stored(denoised(model, settings, count, generator).items))
         elif isinstance(model, GradientFlow):
             parts.append(stored(_pushed(model, settings, count, generator).items))
         else:
@@ -159,10 +164,13 @@ def network_evaluations(model: nn.Module, settings: Drawing) -> int:
 
     Those of a flow are counted in a batch of noise: its solver takes what the tolerance asks for.
     """
+    device = next(model.parameters()).device
+    generator = torch.Generator(device).manual_seed(settings.seed)
+    count = min(settings.batch_size, settings.count)
     if isinstance(model, GradientFlow):
-        device = next(model.parameters()).device
-        generator = torch.Generator(device).manual_seed(settings.seed)
-        return _pushed(model, settings, min(settings.batch_size, settings.count), generator).nfe
+        return _pushed(model, settings, count, generator).nfe
+    if isinstance(model, DENOISING):
+        return evaluations(model, settings, count, generator)
     return chain_of(model, settings).steps if isinstance(model, VAEBM | ShortRunEBM) else 1
 
 
@@ -189,7 +197,7 @@ def chain_of(model: VAEBM | ShortRunEBM, settings: Drawing) -> LangevinSettings:
         UserError: a composition without settings of its chain.
     """
     own = model.langevin if isinstance(model, ShortRunEBM) else None
-    chosen = None if isinstance(settings, FlowSample) else settings.langevin
+    chosen = None if isinstance(settings, FlowSample | DenoisingSample) else settings.langevin
     if chosen is not None:
         return langevin_of(chosen)
     if own is None:
@@ -201,6 +209,8 @@ def _write_chain(
     model: nn.Module, settings: Drawing, target: Path, device: torch.device
 ) -> list[int]:
     """Keep what some chains looked like at evenly spaced steps; says which steps."""
+    if isinstance(settings, DenoisingSample):
+        return write_path(model, settings, target, device)
     if not isinstance(model, VAEBM | ShortRunEBM) or isinstance(settings, FlowSample):
         return []
     if settings.chain_states == 0:

@@ -25,7 +25,7 @@ def main(name: str, params: Params) -> None:
         name=name,
         kind="points" if isinstance(item, PointsEntry) else "images",
         shape=item_shape(item),
-        classes=item.classes if isinstance(item, ImagesEntry) else (),
+        classes=item.class_names() if isinstance(item, ImagesEntry) else (),
         shard_megabytes=settings.shard_megabytes,
     )
     counts = ", ".join(f"{manifest.count(split):,} {split}" for split in manifest.splits)

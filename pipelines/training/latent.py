@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from components.datasets.loading import split_validation
 from components.datasets.shards import Manifest, read_split
-from components.learners.latent import Adversary, LatentLearner, LatentObjective, Optimisation
+from components.learners.latent import Adversary, LatentLearner, LatentObjective
 from components.learners.learner import as_model_input
+from components.learners.optimisation import Optimisation
 from components.learners.reconstruction import (
     Perceptual,
     Reconstruction,

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from components.datasets.loading import Batch
 from components.learners.computing import Computing
-from components.learners.latent import LatentLearner, LatentObjective, Optimisation
-from components.learners.optimisation import Halving, Schedule, Updater
+from components.learners.latent import LatentLearner, LatentObjective
+from components.learners.optimisation import Halving, Optimisation, Schedule, Updater
 from components.learners.reconstruction import squared
 from components.models.build import seeded
 from components.models.latent_flow import LatentFlow

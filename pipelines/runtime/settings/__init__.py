@@ -6,6 +6,20 @@ that names the path, the value and what is allowed.
 
 from pipelines.runtime.settings.base import Settings, entry
 from pipelines.runtime.settings.composing import Langevin, VAEBMCompose
+from pipelines.runtime.settings.denoising_judging import (
+    DenoisingImageEvaluate,
+    DenoisingPointEvaluate,
+    DenoisingSample,
+    Guesses,
+    Synthesis,
+)
+from pipelines.runtime.settings.diffusion import (
+    DDPMPretrain,
+    DenoisingGANPretrain,
+    Diffusion,
+    DiffusionSampler,
+    GANPretrain,
+)
 from pipelines.runtime.settings.gradient_flow import (
     EnergyObjective,
     EqualSteps,
@@ -33,6 +47,7 @@ from pipelines.runtime.settings.judging import (
     PointFeatures,
     Report,
     Sample,
+    StackedFeatures,
     Table,
     TableRow,
 )
@@ -86,6 +101,13 @@ __all__ = [
     "Comparison",
     "Compose",
     "Curve",
+    "DDPMPretrain",
+    "DenoisingGANPretrain",
+    "DenoisingImageEvaluate",
+    "DenoisingPointEvaluate",
+    "DenoisingSample",
+    "Diffusion",
+    "DiffusionSampler",
     "DistributionRecall",
     "Drawing",
     "EnergyDistanceSelect",
@@ -100,6 +122,8 @@ __all__ = [
     "FlowTable",
     "FrechetSelect",
     "GANPenalty",
+    "GANPretrain",
+    "Guesses",
     "HalvingDecay",
     "ImageEvaluate",
     "ImageFeatures",
@@ -129,7 +153,9 @@ __all__ = [
     "ShortRunEvaluate",
     "ShortRunPretrain",
     "Space",
+    "StackedFeatures",
     "Sweep",
+    "Synthesis",
     "Table",
     "TableRow",
     "VAEBMCompose",

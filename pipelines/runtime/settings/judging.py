@@ -41,13 +41,23 @@ class ImageFeatures(Settings):
         return self
 
 
+class StackedFeatures(Settings):
+    """The features of images whose channels are digits, by the classifier of single digits."""
+
+    kind: Literal["stacked-images"]
+    count: Count  # images of each split whose features are kept, at the most
+    digits: str  # data set whose features stage has made the classifier
+    extractors: list[Literal["classifier"]]
+    inception_weights: None
+
+
 class PointFeatures(Settings):
     """The true density's figures on the test points."""
 
     kind: Literal["points"]
 
 
-Features = Annotated[ImageFeatures | PointFeatures, Field(discriminator="kind")]
+Features = Annotated[ImageFeatures | StackedFeatures | PointFeatures, Field(discriminator="kind")]
 
 
 class Draws(Settings):

@@ -12,6 +12,17 @@ from pydantic import Discriminator, Field, PrivateAttr, Tag, ValidationError
 from components.errors import UserError
 from pipelines.runtime.settings.base import Count, Settings, one_line
 from pipelines.runtime.settings.composing import VAEBMCompose
+from pipelines.runtime.settings.denoising_judging import (
+    DenoisingImageEvaluate,
+    DenoisingPointEvaluate,
+    DenoisingSample,
+    Synthesis,
+)
+from pipelines.runtime.settings.diffusion import (
+    DDPMPretrain,
+    DenoisingGANPretrain,
+    GANPretrain,
+)
 from pipelines.runtime.settings.gradient_flow import (
     FlowEvaluate,
     FlowPretrain,
@@ -36,25 +47,46 @@ from pipelines.runtime.settings.sweeping import Sweep
 from pipelines.runtime.settings.training import Runtime, VAEPretrain
 
 Pretrain = Annotated[
-    VAEPretrain | LatentPretrain | ShortRunPretrain | FlowPretrain, Field(discriminator="kind")
+    VAEPretrain
+    | LatentPretrain
+    | ShortRunPretrain
+    | FlowPretrain
+    | DenoisingGANPretrain
+    | DDPMPretrain
+    | GANPretrain,
+    Field(discriminator="kind"),
 ]
 Compose = Annotated[VAEBMCompose | LatentCompose, Field(discriminator="kind")]
 
 
 Evaluate = Annotated[
-    PointEvaluate | ImageEvaluate | LatentEvaluate | ShortRunEvaluate | FlowEvaluate,
+    PointEvaluate
+    | ImageEvaluate
+    | LatentEvaluate
+    | ShortRunEvaluate
+    | FlowEvaluate
+    | DenoisingImageEvaluate
+    | DenoisingPointEvaluate,
     Field(discriminator="kind"),
 ]
 
 
 def _sampler(value: Any) -> str:
     """Tells settings of samples apart, which have no `kind`."""
-    flow = "flow" in value if isinstance(value, Mapping) else isinstance(value, FlowSample)
-    return "by a flow" if flow else "by a model"
+    told: dict[str, tuple[str, type[Settings]]] = {
+        "flow": ("by a flow", FlowSample),
+        "sampler": ("by denoising", DenoisingSample),
+    }
+    for key, (tag, kind) in told.items():
+        if key in value if isinstance(value, Mapping) else isinstance(value, kind):
+            return tag
+    return "by a model"
 
 
 Drawing = Annotated[
-    Annotated[FlowSample, Tag("by a flow")] | Annotated[Sample, Tag("by a model")],
+    Annotated[FlowSample, Tag("by a flow")]
+    | Annotated[DenoisingSample, Tag("by denoising")]
+    | Annotated[Sample, Tag("by a model")],
     Discriminator(_sampler),
 ]
 
@@ -80,6 +112,7 @@ class Params(Settings):
     compose: dict[str, Compose] = Field(default_factory=dict)
     sample: dict[str, Drawing] = Field(default_factory=dict)
     evaluate: dict[str, Evaluate] = Field(default_factory=dict)
+    synthesise: dict[str, Synthesis] = Field(default_factory=dict)
     average: dict[str, Average] = Field(default_factory=dict)
     tabulate: dict[str, Table] = Field(default_factory=dict)
     tabulate_flows: dict[str, FlowTable] = Field(default_factory=dict)

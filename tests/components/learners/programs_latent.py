@@ -12,10 +12,10 @@ from torch import Tensor
 
 from components.datasets.loading import Batch
 from components.learners.computing import Computing
-from components.learners.latent import Adversary, LatentLearner, LatentObjective, Optimisation
+from components.learners.latent import Adversary, LatentLearner, LatentObjective
 from components.learners.latent_prior import LatentPriorLearner
 from components.learners.mixture import MixtureLearner
-from components.learners.optimisation import Schedule
+from components.learners.optimisation import Optimisation, Schedule
 from components.learners.reconstruction import squared
 from components.learners.wasserstein import LatentDiscriminator
 from components.models.build import seeded

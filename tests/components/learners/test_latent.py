@@ -10,8 +10,8 @@ from torch import nn
 
 from components.datasets.loading import Batch
 from components.learners.computing import Computing, Precision
-from components.learners.latent import Adversary, LatentLearner, LatentObjective, Optimisation
-from components.learners.optimisation import Halving, Schedule
+from components.learners.latent import Adversary, LatentLearner, LatentObjective
+from components.learners.optimisation import Halving, Optimisation, Schedule
 from components.learners.reconstruction import squared
 from components.learners.wasserstein import LatentDiscriminator
 from components.models.build import seeded

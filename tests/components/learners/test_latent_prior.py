@@ -9,10 +9,9 @@ import torch
 
 from components.datasets.loading import Batch
 from components.learners.computing import Computing
-from components.learners.latent import Optimisation
 from components.learners.latent_prior import LatentPriorLearner
 from components.learners.mixture import MixtureLearner, fit_mixture
-from components.learners.optimisation import Schedule
+from components.learners.optimisation import Optimisation, Schedule
 from components.models.build import seeded
 from components.models.latent_model import LatentModel
 

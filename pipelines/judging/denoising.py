@@ -1,0 +1,175 @@
+"""Judge a denoising model: distances, modes, cost, and what is guessed on the way (chapter 6)."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from components.datasets.shards import read_split
+from components.datasets.toy import density
+from components.errors import UserError
+from components.images import quantise
+from components.learners.learner import as_model_input
+from components.metrics.stacked import stacked_coverage
+from components.models.denoising_gan import DenoisingGAN
+from components.models.export import load_model, read_story
+from components.networks.classifier import StackedClassifier
+from components.plots.densities import scatter_panels
+from components.plots.grids import image_grid, save_png
+from components.plots.rows import interpolation_grid
+from pipelines.judging.distances import ROWS, SEED, judge_distances, read_draws
+from pipelines.judging.modes import mode_figures
+from pipelines.runtime.settings import (
+    DenoisingImageEvaluate,
+    DenoisingPointEvaluate,
+    DenoisingSample,
+    Guesses,
+)
+from pipelines.sampling.denoising import denoised
+
+SHOWN, COLUMNS = 100, 10
+POINTS_SHOWN = 5000
+RUNS = 5
+PATIENCE = 20.0
+"""Seconds after which no further run of the clock begins."""
+
+
+def judge_denoised_images(
+    model: nn.Module,
+    settings: DenoisingImageEvaluate,
+    samples: Path,
+    folder: Path,
+    numbers: Path,
+) -> dict[str, Any]:
+    """All figures of a denoising model of images, and its pictures.
+
+    Args:
+        model: of `pipelines.sampling.denoising.DENOISING`.
+        settings: the entry of params.yaml.
+        samples: folder of the draws.
+        folder: where pictures go: samples, path, guesses.
+        numbers: where the counts of modes behind them go.
+
+    Returns:
+        Flat figures: those of `judge_distances`, of stacked digits ``modes`` and ``mode_kl`` with
+        their deviations, and ``sampling_seconds`` of ``timing_count`` images.
+    """
+    device = next(model.parameters()).device
+    draws = read_draws(samples)
+    save_png(image_grid(draws[0][:SHOWN], COLUMNS), folder / "samples.png")
+    figures = judge_distances(draws, settings.data, settings, device, settings.precision_recall)
+    figures |= _stacked(draws, settings.data, device, numbers)
+    figures |= _cost(samples, model, settings.timing_count)
+    times = json.loads((samples / "sampling.json").read_text())["chain_steps"]
+    if times:
+        states = np.load(samples / "path.npy")
+        items = quantise(torch.from_numpy(states)).transpose(0, 1)
+        save_png(interpolation_grid(items.numpy()), folder / "path.png")
+    if settings.guesses is not None:
+        save_png(guess_grid(model, settings.guesses, settings.data), folder / "guesses.png")
+    return figures
+
+
+def judge_denoised_points(
+    model: nn.Module,
+    settings: DenoisingPointEvaluate,
+    samples: Path,
+    folder: Path,
+    numbers: Path,
+) -> dict[str, Any]:
+    """All figures of a denoising model of points, and its picture (Figure 6.9).
+
+    Args:
+        model: of `pipelines.sampling.denoising.DENOISING`.
+        settings: the entry of params.yaml.
+        samples: folder of the draws.
+        folder: where the picture goes.
+        numbers: where the points that are shown go.
+
+    Returns:
+        Flat figures: those of `mode_figures`, the truth's own as ``KEY_true``, and
+        ``sampling_seconds``.
+    """
+    truth = density(settings.data)
+    draws = [torch.from_numpy(np.load(file)) for file in sorted(samples.glob("draw-*.npy"))]
+    test = read_split(Path("data/shards") / settings.data, "test").x[: len(draws[0])]
+    figures: dict[str, Any] = {"count": len(draws[0]), "draws": len(draws)}
+    figures |= mode_figures(draws, truth, settings.mode_radius)
+    own = mode_figures([test], truth, settings.mode_radius)
+    figures |= {f"{key}_true": value for key, value in own.items()}
+    figures |= _cost(samples, model, settings.timing_count)
+    shown = {"data": test[:POINTS_SHOWN].numpy(), "samples": draws[0][:POINTS_SHOWN].numpy()}
+    np.savez_compressed(numbers / "points.npz", samples=shown["samples"])
+    scatter_panels(shown, settings.extent).savefig(folder / "samples.png")
+    return figures
+
+
+def guess_grid(model: nn.Module, settings: Guesses, data: str) -> np.ndarray[Any, Any]:
+    """Test images, and for each t the noisy one and draws of x_0 given it: a row an image.
+
+    Raises:
+        UserError: another model than a denoising GAN that predicts x_0.
+    """
+    if not isinstance(model, DenoisingGAN):
+        raise UserError("guesses of x_0 are drawn by a denoising GAN: set guesses to null")
+    device = next(model.parameters()).device
+    generator = torch.Generator(device).manual_seed(SEED)
+    images = read_split(Path("data/shards") / data, "test").x[: settings.images]
+    clean = model.states.of(as_model_input(images, device))
+    columns = [images]
+    for t in range(1, model.process.steps + 1):
+        times = torch.full((len(clean),), t, device=device)
+        noise = torch.empty_like(clean).normal_(generator=generator)
+        noisy = model.process.diffuse(clean, times, noise)
+        columns.append(quantise(model.states.items(noisy)).cpu())
+        guesses = model.guesses(noisy, t - 1, settings.draws, generator)
+        columns += list(quantise(guesses).cpu())
+    return interpolation_grid(torch.stack(columns, dim=1).numpy())
+
+
+def _stacked(
+    draws: list[Tensor], data: str, device: torch.device, numbers: Path
+) -> dict[str, float]:
+    """Modes of stacked digits; nothing for other data."""
+    folder = Path("models/features") / data
+    if read_story(folder)["model"]["kind"] != "stacked-classifier":
+        return {}
+    classifier = load_model(folder, device)
+    assert isinstance(classifier, StackedClassifier)
+    read, rows = [], []
+    for draw in draws:
+        with torch.no_grad():
+            logits = [classifier(as_model_input(part, device)) for part in draw.split(ROWS)]
+        classes = torch.cat(logits).argmax(dim=1).cpu()
+        read.append(classes.numpy())
+        rows.append(stacked_coverage(classes, logits[0].shape[1])._asdict())
+    np.savez_compressed(numbers / "classes.npz", classes=np.stack(read))
+    figures: dict[str, float] = {}
+    for key in rows[0]:
+        values = [float(row[key]) for row in rows]
+        figures[key] = statistics.fmean(values)
+        if len(values) > 1:
+            figures[f"{key}_std"] = statistics.stdev(values)
+    return figures
+
+
+def _cost(samples: Path, model: nn.Module, count: int) -> dict[str, float]:
+    """Seconds in which a batch is drawn as the samples were: the median of some runs."""
+    told = json.loads((samples / "sampling.json").read_text())["settings"]
+    settings = DenoisingSample.model_validate(told)
+    generator = torch.Generator(next(model.parameters()).device).manual_seed(SEED)
+    seconds: list[float] = []
+    begun = time.monotonic()
+    while len(seconds) < RUNS and (not seconds or time.monotonic() - begun < PATIENCE):
+        start = time.perf_counter()
+        denoised(model, settings, count, generator).items.cpu()
+        seconds.append(time.perf_counter() - start)
+    # The first run warms caches.
+    return {"sampling_seconds": statistics.median(seconds[1:] or seconds), "sampled_count": count}

@@ -1,0 +1,65 @@
+"""A GAN without diffusion: the trainings of `pretrain` of kind gan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from components.datasets.shards import Manifest
+from components.learners.plain_gan import PlainGANLearner, PlainSettings
+from components.models.build import Description, seeded
+from components.models.plain_gan import PlainGAN
+from pipelines.runtime.builders import computing_of, open_training_batches
+from pipelines.runtime.launch import Place
+from pipelines.runtime.loop import stream_seed
+from pipelines.runtime.settings import GANPretrain
+from pipelines.runtime.stage import Training
+from pipelines.runtime.task import Task
+from pipelines.training.denoising import inputs_of, seeded_discriminator, validation_of
+from pipelines.training.entries import SHARDS, base_training
+from pipelines.training.latent import optimisation_of
+
+
+def training_of(name: str, settings: GANPretrain) -> Training:
+    """An entry's training, resolved.
+
+    Raises:
+        UserError: no shards.
+    """
+    model = describe(settings, Manifest.load(SHARDS / settings.data))
+    return base_training(name, settings, model, inputs_of(settings))
+
+
+def describe(settings: GANPretrain, manifest: Manifest) -> Description:
+    """What `components.models.build` needs to make the model."""
+    return {
+        "kind": settings.kind,
+        "shape": list(manifest.shape),
+        "network": settings.network.model_dump(),
+        "latent": settings.latent,
+        "scale": settings.scale,
+    }
+
+
+def build(description: dict[str, Any], place: Place) -> Task:
+    """Make a worker's part of the training (see `pipelines.runtime.launch`)."""
+    settings = GANPretrain.model_validate(description["settings"])
+    plan, objective = settings.plan, settings.objective.model_dump()
+    model = cast(PlainGAN, seeded(description["model"], settings.seed))
+    learner = PlainGANLearner(
+        model,
+        seeded_discriminator(
+            settings.discriminator.model_dump(),
+            model.shape,
+            steps=0,
+            conditional=False,
+            seed=settings.seed,
+        ),
+        PlainSettings(objective=objective.pop("kind"), **objective),
+        optimisation_of(settings.optimiser, plan.steps),
+        optimisation_of(settings.discriminator_optimiser, plan.steps),
+        stream_seed(settings.seed, place.rank, 0),
+        computing_of(plan, place),
+    )
+    batches = open_training_batches(Path(description["shards"]), plan, settings.seed, place)
+    return Task(learner, batches, validation_of(settings, description, place))

@@ -1,0 +1,70 @@
+"""Group normalisation against PyTorch's, values and gradients; Eq. 6.13."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from components.errors import UserError
+from components.networks.group_norm import EPSILON, GroupNorm, groups_of
+
+
+def maps(mean: float = 0.0, dtype: torch.dtype = torch.float64) -> Tensor:
+    x = torch.randn(3, 8, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return (mean + x).to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+def both(layer: GroupNorm, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Result and gradients by x, scale and shift: of the layer, and of PyTorch's."""
+    weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x.dtype)
+    found = []
+    for own in (True, False):
+        given = x.clone().requires_grad_()
+        layer.zero_grad()
+        if own:
+            y = layer(given)
+        else:
+            y = functional.group_norm(given, layer.groups, layer.scale, layer.shift, EPSILON)
+        (y * weights).sum().backward()
+        leaves = (given, layer.scale, layer.shift)
+        found.append([y.detach(), *(leaf.grad.clone() for leaf in leaves)])
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+@pytest.mark.parametrize("mean", [0.0, 30.0])
+def test_it_is_pytorchs(groups: int, mean: float) -> None:
+    layer = GroupNorm(8, groups)
+    nn.init.normal_(layer.scale)
+    nn.init.normal_(layer.shift)
+    # Both round a mean of 30 to 2e-6, and multiply it by what is summed.
+    tolerance = 2e-4 if mean == 0.0 else 3e-3
+    for found, expected in zip(*both(layer, maps(mean, torch.float32)), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=tolerance)
+
+
+def test_bfloat16_stays_it_and_is_nearly_as_exact_as_its_rounding() -> None:
+    found = GroupNorm(8, 2)(maps(3.0, torch.bfloat16))
+    expected = functional.group_norm(maps(3.0, torch.bfloat16).float(), 2, eps=EPSILON)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=0.02, atol=0.05)
+
+
+def test_an_adaptive_one_scales_and_shifts_by_w() -> None:
+    """Eq. 6.13: μ(w) + σ(w) · GN(x), each item by its own w."""
+    layer, x = GroupNorm(8, 2, embedding=5), maps(1.0, torch.float32)
+    w = torch.randn(3, 5, generator=torch.Generator().manual_seed(2))
+    scale, shift = layer.affine(w).chunk(2, dim=1)
+    plain = functional.group_norm(x, 2, eps=EPSILON)
+    expected = shift[:, :, None, None] + scale[:, :, None, None] * plain
+    torch.testing.assert_close(layer(x, w), expected, rtol=1e-4, atol=1e-4)
+    layer(x, w).square().sum().backward()
+    assert layer.affine.weight.grad.abs().sum() > 0.0
+
+
+def test_groups() -> None:
+    assert [groups_of(channels) for channels in (3, 8, 16, 512)] == [1, 2, 4, 32]
+    with pytest.raises(UserError, match="10 channels do not make 4 groups"):
+        GroupNorm(10, 4)
