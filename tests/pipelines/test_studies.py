@@ -51,7 +51,9 @@ def test_a_study_runs_when_it_is_named(empty: Project, study: str) -> None:
     stages_named = content.keys() - {"runtime", "sweeps"}
     asked = {f"{stage}@{name}" for stage in stages_named for name in content[stage]}
     stages = stages_of(empty, f"pipelines/{study}/dvc.yaml")
-    assert {name.removeprefix(own) for name in stages if name.startswith(own)} == asked
+    found = {name.removeprefix(own) for name in stages if name.startswith(own)}
+    # Entries of one section whose inputs differ are stages of another name.
+    assert {name.removeprefix("stacked_") for name in found} == asked
 
 
 @pytest.mark.parametrize("study", STUDIES)
