@@ -158,5 +158,5 @@ def test_the_study_is_of_the_settings_that_its_rows_say() -> None:
         # Nothing else differs: the three rows have one budget.
         quiet = noisy["langevin"] | {"noise_scale": 0.0}
         assert noisy["langevin"]["noise_scale"] == 0.1 and noisy | {"langevin": quiet} == free
-        assert generator["generator_weight"] == 1.0
+        assert generator["generator_weight"] == 0.1
         assert generator | {"generator_weight": 0.0} == free
