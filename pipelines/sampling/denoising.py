@@ -36,8 +36,7 @@ def denoised(model: nn.Module, settings: Drawing, count: int, generator: torch.G
             "own) and path_states, instead of langevin and chain_states"
         )
     if isinstance(model, DDPM):
-        chosen = sampler_of(settings.sampler) if settings.sampler else None
-        return model.sample(count, generator, sampler=chosen)
+        return model.sample(count, generator, sampler=_sampler(model, settings))
     assert isinstance(model, DenoisingGAN | PlainGAN)
     if settings.sampler is not None:
         raise UserError("sample.NAME.sampler is for a diffusion model (kind ddpm): give null")
@@ -48,7 +47,7 @@ def evaluations(model: nn.Module, settings: Drawing, count: int, generator: torc
     """Network evaluations behind one item, which an ODE's solver decides as it goes."""
     assert isinstance(settings, DenoisingSample)
     if isinstance(model, DDPM):
-        how = sampler_of(settings.sampler) if settings.sampler else model.sampler
+        how = _sampler(model, settings)
         if how.kind == "ode":
             return denoised(model, settings, count, generator).nfe
         return model.process.steps if how.kind == "ancestral" else how.steps
@@ -62,9 +61,8 @@ def write_path(
 
     Only a walk through all steps has such states.
     """
-    how = settings.sampler
     walks = isinstance(model, DenoisingGAN) or (
-        isinstance(model, DDPM) and (sampler_of(how) if how else model.sampler).kind == "ancestral"
+        isinstance(model, DDPM) and _sampler(model, settings).kind == "ancestral"
     )
     if not settings.path_states or not walks:
         return []
@@ -73,7 +71,13 @@ def write_path(
     times = np.unique(np.linspace(steps, 0, settings.path_states).round().astype(int))[::-1]
     generator = torch.Generator(device).manual_seed(stream_seed(settings.seed, settings.draws, 0))
     shown = PATHS_SHOWN if len(model.shape) == 3 else 1000
-    drawn = model.sample(shown, generator, keep=times.tolist())
+    start = model.states.noise(shown, generator)
+    drawn = model.denoised_from(start, steps, generator, keep=times.tolist())
     states = torch.stack([model.states.items(state) for state in drawn.along])
     np.save(target / "path.npy", states.float().cpu().numpy())
     return [int(time) for time in times]
+
+
+def _sampler(model: DDPM, settings: DenoisingSample) -> DDPMSampler:
+    """That of the settings, or the model's own."""
+    return sampler_of(settings.sampler) if settings.sampler else model.sampler
