@@ -17,6 +17,7 @@ from components.datasets.toy import density
 from components.errors import UserError
 from components.images import quantise
 from components.learners.learner import as_model_input
+from components.metrics.extractors import CLASSIFIER
 from components.metrics.stacked import stacked_coverage
 from components.models.denoising_gan import DenoisingGAN
 from components.models.export import load_model, read_story
@@ -65,7 +66,8 @@ def judge_denoised_images(
     draws = read_draws(samples)
     save_png(image_grid(draws[0][:SHOWN], COLUMNS), folder / "samples.png")
     figures = judge_distances(draws, settings.data, settings, device, settings.precision_recall)
-    figures |= _stacked(draws, settings.data, device, numbers)
+    if CLASSIFIER in settings.extractors:
+        figures |= _stacked(draws, settings.data, device, numbers)
     figures |= _cost(samples, model, settings.timing_count)
     times = json.loads((samples / "sampling.json").read_text())["chain_steps"]
     if times:

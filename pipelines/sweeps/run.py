@@ -29,7 +29,13 @@ from pipelines.sweeps.space import (
     search_algorithm,
     trial_count,
 )
-from pipelines.sweeps.trials import Subject, sampling_trial, section_of, training_trial
+from pipelines.sweeps.trials import (
+    Subject,
+    sampling_trial,
+    section_of,
+    source_of,
+    training_trial,
+)
 
 ENVIRONMENT = {
     **RAY_ENVIRONMENT,
@@ -68,14 +74,15 @@ def check(name: str, params: Params) -> Sweep:
                 f"sweep of {sweep.model} varies settings below {section}.{sweep.model}"
             )
     models: dict[str, Pretrain | Compose] = {**params.pretrain, **params.compose}
-    trained = entry(models, "pretrain or compose", sweep.model)
+    source = source_of(sweep, params)
+    trained = entry(models, "pretrain or compose", source)
     entry(getattr(params, section), section, sweep.model)
     if sweep.trial.kind == "training" and not hasattr(trained, "select"):
         raise UserError(
             f"sweeps.{name} trains {sweep.model}, which is not chosen by samples: a training sweep "
             "is of a model that has `select`"
         )
-    reads = getattr(trained, "base", None) if section == "compose" else sweep.model
+    reads = getattr(trained, "base", None) if section == "compose" else source
     for key, wanted in (("reads", reads), ("data", trained.data)):
         if getattr(sweep, key) != wanted:
             raise UserError(
@@ -83,7 +90,7 @@ def check(name: str, params: Params) -> Sweep:
                 f"read {wanted}"
             )
     if section == "sample":
-        check_settings(sweep.model, Path("models") / sweep.reads, params)
+        check_settings(source, Path("models") / sweep.reads, params)
     return sweep
 
 

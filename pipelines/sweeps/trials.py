@@ -29,6 +29,9 @@ from pipelines.runtime.pictures import picture_of
 from pipelines.runtime.progress import SilentReporter
 from pipelines.runtime.settings import (
     Compose,
+    DDPMPretrain,
+    DenoisingGANPretrain,
+    DenoisingSample,
     Params,
     Pretrain,
     ShortRunPretrain,
@@ -171,13 +174,25 @@ def section_of(sweep: Sweep, params: Params) -> str:
     return "compose" if sweep.model in params.compose else "pretrain"
 
 
-def _evaluations(settings: Pretrain | Compose) -> int:
-    """Network evaluations behind a sample of validation: a chain's steps, or the decoder's one.
+def source_of(sweep: Sweep, params: Params) -> str:
+    """The model that a sweep is of: several entries of `sample` may draw from one model."""
+    drawn = params.sample.get(sweep.model) if sweep.trial.kind == "sampling" else None
+    return drawn.model if isinstance(drawn, DenoisingSample) else sweep.model
 
-    Those of a flow are not known before: its validations tell.
+
+def _evaluations(settings: Pretrain | Compose) -> int:
+    """Network evaluations behind a sample of validation: a chain's or a diffusion's steps, or one.
+
+    Those of an ODE are not known before: a flow's validations tell.
     """
     if isinstance(settings, VAEBMCompose | ShortRunPretrain):
         return settings.langevin.steps
+    if isinstance(settings, DenoisingGANPretrain):
+        return settings.diffusion.steps
+    if isinstance(settings, DDPMPretrain) and settings.sampler.kind == "ddim":
+        return settings.sampler.steps
+    if isinstance(settings, DDPMPretrain) and settings.sampler.kind == "ancestral":
+        return settings.diffusion.steps
     return 1
 
 
@@ -193,7 +208,7 @@ def _begin(values: Mapping[str, Any], subject: Subject) -> tuple[Params, Sweep, 
 def _held_out(params: Params, sweep: Sweep) -> int:
     """How many items the model's training left out."""
     models: dict[str, Pretrain | Compose] = {**params.pretrain, **params.compose}
-    return entry(models, "pretrain or compose", sweep.model).plan.validation_count
+    return entry(models, "pretrain or compose", source_of(sweep, params)).plan.validation_count
 
 
 def _report(figures: Mapping[str, Any], picture: Pixels | None) -> None:

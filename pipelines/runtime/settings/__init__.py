@@ -13,6 +13,11 @@ from pipelines.runtime.settings.denoising_judging import (
     Guesses,
     Synthesis,
 )
+from pipelines.runtime.settings.denoising_tables import (
+    DenoisingRow,
+    DenoisingTable,
+    TradeOff,
+)
 from pipelines.runtime.settings.diffusion import (
     DDPMPretrain,
     DenoisingGANPretrain,
@@ -105,7 +110,9 @@ __all__ = [
     "DenoisingGANPretrain",
     "DenoisingImageEvaluate",
     "DenoisingPointEvaluate",
+    "DenoisingRow",
     "DenoisingSample",
+    "DenoisingTable",
     "Diffusion",
     "DiffusionSampler",
     "DistributionRecall",
@@ -158,6 +165,7 @@ __all__ = [
     "Synthesis",
     "Table",
     "TableRow",
+    "TradeOff",
     "VAEBMCompose",
     "VAEPretrain",
     "entry",

@@ -18,6 +18,7 @@ from pipelines.runtime.settings.denoising_judging import (
     DenoisingSample,
     Synthesis,
 )
+from pipelines.runtime.settings.denoising_tables import DenoisingTable, TradeOff
 from pipelines.runtime.settings.diffusion import (
     DDPMPretrain,
     DenoisingGANPretrain,
@@ -116,6 +117,8 @@ class Params(Settings):
     average: dict[str, Average] = Field(default_factory=dict)
     tabulate: dict[str, Table] = Field(default_factory=dict)
     tabulate_flows: dict[str, FlowTable] = Field(default_factory=dict)
+    tabulate_denoising: dict[str, DenoisingTable] = Field(default_factory=dict)
+    trade_off: dict[str, TradeOff] = Field(default_factory=dict)
     compare: dict[str, Comparison] = Field(default_factory=dict)
     report: dict[str, Report] = Field(default_factory=dict)
     sweeps: dict[str, Sweep] = Field(default_factory=dict)
