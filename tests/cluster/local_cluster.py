@@ -72,7 +72,8 @@ class LocalCluster:
         self.process.terminate()
         _, alive = psutil.wait_procs(everything, timeout=5)
         for each in alive:
-            each.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+                each.kill()
         self.process.wait(PATIENCE_SECONDS)
 
     def descendants(self) -> list[psutil.Process]:
