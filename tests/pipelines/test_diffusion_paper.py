@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,7 +54,7 @@ MODELS = {
     ),
 }
 # Lines of Table 6.2: what is not as in ddgan-cifar-paper.
-ABLATIONS = {
+ABLATIONS: dict[str, dict[str, Any]] = {
     "ddgan-t1-cifar-paper": {"diffusion.steps": 1, "plan.steps": 200_000},
     "ddgan-t2-cifar-paper": {"diffusion.steps": 2, "plan.steps": 200_000},
     "ddgan-t8-cifar-paper": {"diffusion.steps": 8, "plan.steps": 600_000},
