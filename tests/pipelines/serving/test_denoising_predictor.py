@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from mlflow.pyfunc import PyFuncModel
 
 from components.errors import UserError
 from components.images import quantise
@@ -51,7 +50,7 @@ ONE_STEP: Description = {
 }
 
 
-def served(folder: Path, description: Description) -> tuple[PyFuncModel, Any]:
+def served(folder: Path, description: Description) -> tuple[Any, Any]:
     """The model behind MLflow, and without it."""
     save_predictor(folder / "packed", exported(folder / "exported", description), None)
     return mlflow.pyfunc.load_model(str(folder / "packed")), load_model(folder / "exported")
