@@ -18,7 +18,7 @@ import psutil
 from tests.pipelines.small_project import Project
 
 T = TypeVar("T")
-PATIENCE_SECONDS = 600.0
+PATIENCE_SECONDS = 120.0
 WORKER = "ray::RayTrainWorker"
 
 

@@ -21,7 +21,7 @@ from tests.pipelines.sweeps.entries import COMPOSE, SAMPLE, choice, sampling, tr
 
 pytestmark = pytest.mark.pipeline
 KEY = "validation_energy_distance"
-PATIENCE = 600.0
+PATIENCE = 120.0
 """Seconds until a process that hangs fails the test; no measure of speed."""
 
 
