@@ -72,9 +72,9 @@ def groups_of(channels: int) -> int:
 class _Normalised(torch.autograd.Function):
     """Sums of each channel, and then one product and sum on the map, on both ways.
 
-    PyTorch's own layer takes 2.4 to 4.3 times as long for it in bfloat16 on a CPU with channels last
-    (maps of 16 to 64 channels, tests/benchmarks/test_group_norm.py), as long in float32, where it
-    rounds a hundred times more coarsely about a mean of 30 deviations.
+    PyTorch's own layer takes 2.4 to 4.3 times as long for it in bfloat16 on a CPU with channels
+    last (maps of 16 to 64 channels, tests/benchmarks/test_group_norm.py), as long in float32,
+    where it rounds a hundred times more coarsely about a mean of 30 deviations.
     """
 
     @staticmethod

@@ -11,12 +11,13 @@ from typing import Any
 
 from pipelines.runtime.cli import run_stage
 from pipelines.runtime.launch import Place
-from pipelines.runtime.settings import LatentCompose, Params, entry
+from pipelines.runtime.settings import Params, entry
 from pipelines.runtime.stage import Training, train_and_export
 from pipelines.runtime.task import Task
 from pipelines.training import latent_prior, vaebm
 
-BUILDERS = {"vaebm": vaebm.build, "latent-prior": latent_prior.build}
+FAMILIES = {"vaebm": vaebm, "latent-prior": latent_prior}
+"""What resolves an entry of a kind (`training_of`) and makes a worker's part of it (`build`)."""
 
 
 def main(name: str, params: Params) -> None:
@@ -31,14 +32,14 @@ def training_of(name: str, params: Params) -> Training:
         UserError: no such entry, or no exported base.
     """
     settings = entry(params.compose, "compose", name)
-    if isinstance(settings, LatentCompose):
-        return latent_prior.training_of(name, settings)
-    return vaebm.training_of(name, settings)
+    training: Training = FAMILIES[settings.kind].training_of(name, settings)
+    return training
 
 
 def build(description: dict[str, Any], place: Place) -> Task:
     """Make a worker's part of the training (see `pipelines.runtime.launch`)."""
-    return BUILDERS[description["settings"]["kind"]](description, place)
+    task: Task = FAMILIES[description["settings"]["kind"]].build(description, place)
+    return task
 
 
 if __name__ == "__main__":

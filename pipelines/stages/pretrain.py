@@ -10,16 +10,7 @@ from typing import Any
 
 from pipelines.runtime.cli import run_stage
 from pipelines.runtime.launch import Place
-from pipelines.runtime.settings import (
-    DDPMPretrain,
-    DenoisingGANPretrain,
-    FlowPretrain,
-    GANPretrain,
-    LatentPretrain,
-    Params,
-    ShortRunPretrain,
-    entry,
-)
+from pipelines.runtime.settings import Params, entry
 from pipelines.runtime.stage import Training, train_and_export
 from pipelines.runtime.task import Task
 from pipelines.training import (
@@ -32,15 +23,16 @@ from pipelines.training import (
     vae,
 )
 
-BUILDERS = {
-    "vae": vae.build,
-    "latent": latent.build,
-    "short-run-ebm": short_run.build,
-    "gradient-flow": gradient_flow.build,
-    "denoising-gan": denoising_gan.build,
-    "ddpm": ddpm.build,
-    "gan": plain_gan.build,
+FAMILIES = {
+    "vae": vae,
+    "latent": latent,
+    "short-run-ebm": short_run,
+    "gradient-flow": gradient_flow,
+    "denoising-gan": denoising_gan,
+    "ddpm": ddpm,
+    "gan": plain_gan,
 }
+"""What resolves an entry of a kind (`training_of`) and makes a worker's part of it (`build`)."""
 
 
 def main(name: str, params: Params) -> None:
@@ -55,24 +47,14 @@ def training_of(name: str, params: Params) -> Training:
         UserError: no such entry, or no shards.
     """
     settings = entry(params.pretrain, "pretrain", name)
-    if isinstance(settings, LatentPretrain):
-        return latent.training_of(name, settings)
-    if isinstance(settings, ShortRunPretrain):
-        return short_run.training_of(name, settings)
-    if isinstance(settings, FlowPretrain):
-        return gradient_flow.training_of(name, settings)
-    if isinstance(settings, DenoisingGANPretrain):
-        return denoising_gan.training_of(name, settings)
-    if isinstance(settings, DDPMPretrain):
-        return ddpm.training_of(name, settings)
-    if isinstance(settings, GANPretrain):
-        return plain_gan.training_of(name, settings)
-    return vae.training_of(name, settings)
+    training: Training = FAMILIES[settings.kind].training_of(name, settings)
+    return training
 
 
 def build(description: dict[str, Any], place: Place) -> Task:
     """Make a worker's part of the training (see `pipelines.runtime.launch`)."""
-    return BUILDERS[description["settings"]["kind"]](description, place)
+    task: Task = FAMILIES[description["settings"]["kind"]].build(description, place)
+    return task
 
 
 if __name__ == "__main__":

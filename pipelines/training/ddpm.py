@@ -15,9 +15,10 @@ from pipelines.runtime.loop import stream_seed
 from pipelines.runtime.settings import DDPMPretrain
 from pipelines.runtime.stage import Training
 from pipelines.runtime.task import Task
-from pipelines.training.denoising import diffusion_of, inputs_of, validation_of
+from pipelines.training.denoising import diffusion_of
 from pipelines.training.entries import SHARDS, base_training
 from pipelines.training.latent import optimisation_of
+from pipelines.training.selection import judge_of, validation_of
 
 
 def training_of(name: str, settings: DDPMPretrain) -> Training:
@@ -27,7 +28,7 @@ def training_of(name: str, settings: DDPMPretrain) -> Training:
         UserError: no shards.
     """
     model = describe(settings, Manifest.load(SHARDS / settings.data))
-    return base_training(name, settings, model, inputs_of(settings))
+    return base_training(name, settings, model, judge_of(settings))
 
 
 def describe(settings: DDPMPretrain, manifest: Manifest) -> Description:

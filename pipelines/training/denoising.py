@@ -1,34 +1,16 @@
-"""What the trainings of chapter 6 have in common: descriptions, seeds, validations."""
+"""What the trainings of chapter 6 have in common: descriptions and seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
 from components.models.build import Description
 from components.models.build_diffusion import build_discriminator
-from components.models.ddpm import DDPM
-from components.models.denoising_gan import DenoisingGAN
-from components.models.plain_gan import PlainGAN
-from pipelines.runtime.launch import Place
-from pipelines.runtime.pictures import picture_of
-from pipelines.runtime.settings import DDPMPretrain, DenoisingGANPretrain, Diffusion, GANPretrain
-from pipelines.runtime.task import Validation
-from pipelines.training.entries import FEATURES
-from pipelines.training.selection import ROWS, SHOWN, measure_of, samples_wanted
-
-DenoisingSettings = DenoisingGANPretrain | DDPMPretrain | GANPretrain
-DenoisingModel = DenoisingGAN | DDPM | PlainGAN
-
-
-def inputs_of(settings: DenoisingSettings) -> dict[str, Path]:
-    """What a training reads beside its data set's shards: the judge of its validations."""
-    judged = settings.select.kind == "frechet"
-    return {"features": FEATURES / settings.data} if judged else {}
+from pipelines.runtime.settings import Diffusion
 
 
 def diffusion_of(settings: Diffusion) -> Description:
@@ -48,23 +30,3 @@ def seeded_discriminator(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build_discriminator(description, shape, steps, conditional)
-
-
-def validation_of(
-    settings: DenoisingSettings, description: Mapping[str, Any], place: Place
-) -> Callable[[nn.Module, int], Validation]:
-    """Draw samples as the model itself draws them and measure how far they are from data."""
-    select = settings.select
-    measure = measure_of(select, settings.plan, description, place.device)
-    count = samples_wanted(select)
-
-    def validate(model: nn.Module, step: int) -> Validation:
-        generator = torch.Generator(place.device).manual_seed(settings.seed)
-        sizes = [min(ROWS, count - first) for first in range(0, count, ROWS)]
-        drawn = [cast(DenoisingModel, model).sample(size, generator).items for size in sizes]
-        items = torch.cat(drawn)
-        metrics = measure(items)
-        score = next(iter(metrics.values())) if metrics else None
-        return Validation(metrics, score, picture_of(items[:SHOWN]))
-
-    return validate

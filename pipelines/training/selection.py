@@ -4,23 +4,87 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from components.datasets.loading import split_validation
 from components.datasets.shards import read_split
 from components.images import quantise
 from components.metrics.likelihood import energy_distance
 from components.models.export import load_model
+from pipelines.runtime.launch import Place
+from pipelines.runtime.pictures import picture_of
 from pipelines.runtime.settings import Plan, Select
+from pipelines.runtime.task import Validation
+from pipelines.training.entries import FEATURES
 
 ROWS = 500
 SHOWN = 64
 VALIDATION_NFE = "validation_nfe"
 """Figure of a validation: network evaluations behind its samples, where their number varies."""
 Measure = Callable[[Tensor], dict[str, float]]
+
+
+class Drawn(Protocol):
+    """What a model's samples come in."""
+
+    @property
+    def items(self) -> Tensor:
+        """N×shape."""
+
+
+class Sampled(Protocol):
+    """A model that draws by itself alone."""
+
+    def sample(self, count: int, generator: torch.Generator, /) -> Drawn:
+        """Draw items."""
+
+
+class SelectedSettings(Protocol):
+    """What the settings of a training hold whose weights are chosen by samples."""
+
+    @property
+    def data(self) -> str:
+        """The data set's name."""
+
+    @property
+    def seed(self) -> int:
+        """Of the training, and of each validation's samples."""
+
+    @property
+    def select(self) -> Select:
+        """How weights are chosen."""
+
+    @property
+    def plan(self) -> Plan:
+        """Says how many items are held out."""
+
+
+def judge_of(settings: SelectedSettings) -> dict[str, Path]:
+    """What a training's validations read beside its data set's shards."""
+    judged = settings.select.kind == "frechet"
+    return {"features": FEATURES / settings.data} if judged else {}
+
+
+def validation_of(
+    settings: SelectedSettings, description: Mapping[str, Any], place: Place
+) -> Callable[[nn.Module, int], Validation]:
+    """Draw samples as the model itself draws them and measure how far they are from data."""
+    select = settings.select
+    measure = measure_of(select, settings.plan, description, place.device)
+    count = samples_wanted(select)
+
+    def validate(model: nn.Module, step: int) -> Validation:
+        generator = torch.Generator(place.device).manual_seed(settings.seed)
+        sizes = [min(ROWS, count - first) for first in range(0, count, ROWS)]
+        items = torch.cat([cast(Sampled, model).sample(size, generator).items for size in sizes])
+        metrics = measure(items)
+        score = next(iter(metrics.values())) if metrics else None
+        return Validation(metrics, score, picture_of(items[:SHOWN]))
+
+    return validate
 
 
 def measure_of(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
 
 from components.datasets.shards import Manifest
 from components.learners.short_run import ShortRunLearner, ShortRunSettings
@@ -24,12 +22,11 @@ from pipelines.runtime.builders import (
 )
 from pipelines.runtime.launch import Place
 from pipelines.runtime.loop import stream_seed
-from pipelines.runtime.pictures import picture_of
 from pipelines.runtime.settings import ShortRunPretrain
 from pipelines.runtime.stage import Training
-from pipelines.runtime.task import Task, Validation
-from pipelines.training.entries import FEATURES, SHARDS, base_training
-from pipelines.training.selection import ROWS, SHOWN, measure_of, samples_wanted
+from pipelines.runtime.task import Task
+from pipelines.training.entries import SHARDS, base_training
+from pipelines.training.selection import judge_of, validation_of
 
 
 def training_of(name: str, settings: ShortRunPretrain) -> Training:
@@ -39,9 +36,8 @@ def training_of(name: str, settings: ShortRunPretrain) -> Training:
         UserError: no shards.
     """
     model = describe(settings, Manifest.load(SHARDS / settings.data))
-    judged = settings.select.kind == "frechet"
-    inputs = {"features": FEATURES / settings.data} if judged else {}
-    return base_training(name, settings, model, inputs, langevin_of(settings.langevin))
+    chain = langevin_of(settings.langevin)
+    return base_training(name, settings, model, judge_of(settings), chain)
 
 
 def describe(settings: ShortRunPretrain, manifest: Manifest) -> Description:
@@ -76,7 +72,7 @@ def build(description: dict[str, Any], place: Place) -> Task:
     )
     shards = Path(description["shards"])
     batches = open_training_batches(shards, plan, settings.seed, place)
-    return Task(learner, batches, _validation(settings, description, place))
+    return Task(learner, batches, validation_of(settings, description, place))
 
 
 def _replay(
@@ -86,23 +82,3 @@ def _replay(
     if replay is None:
         return None
     return ReplayBuffer(replay.size, model.shape, replay.probability, replay.anneal_steps, device)
-
-
-def _validation(
-    settings: ShortRunPretrain, description: dict[str, Any], place: Place
-) -> Callable[[nn.Module, int], Validation]:
-    """Draw samples by the model's own steps and measure how far they are from data."""
-    select = settings.select
-    measure = measure_of(select, settings.plan, description, place.device)
-    count = samples_wanted(select)
-
-    def validate(model: nn.Module, step: int) -> Validation:
-        generator = torch.Generator(place.device).manual_seed(settings.seed)
-        ebm = cast(ShortRunEBM, model)
-        sizes = [min(ROWS, count - first) for first in range(0, count, ROWS)]
-        items = torch.cat([ebm.sample(size, generator).items for size in sizes])
-        metrics = measure(items)
-        score = next(iter(metrics.values())) if metrics else None
-        return Validation(metrics, score, picture_of(items[:SHOWN]))
-
-    return validate

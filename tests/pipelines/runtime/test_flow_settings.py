@@ -113,4 +113,4 @@ def test_a_flow_s_energy_is_one_of_points() -> None:
 
 
 def test_the_stage_knows_the_kind() -> None:
-    assert pretrain.BUILDERS[flow().kind] is gradient_flow.build
+    assert pretrain.FAMILIES[flow().kind] is gradient_flow
