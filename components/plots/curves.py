@@ -15,7 +15,7 @@ from components.plots import look
 Rows = Sequence[Mapping[str, float]]
 """Logged rows: each has ``step`` and figures by name; a row may lack some of the figures."""
 
-STEP = "step"
+STEP, ATTEMPT = "step", "attempt"
 VALIDATION = "validation_"
 PANEL_WIDTH, PANEL_HEIGHT = 3.4, 2.2
 MOST_COLUMNS = 4
@@ -45,13 +45,19 @@ def curves(rows: Rows, names: Sequence[str], title: str, mark: int | None = None
     return figure
 
 
-def side_by_side(trainings: Mapping[str, Rows], name: str, title: str) -> Figure:
+def side_by_side(
+    trainings: Mapping[str, Rows],
+    name: str,
+    title: str,
+    diverged: Mapping[str, Rows] | None = None,
+) -> Figure:
     """One figure of several trainings over their steps, in one panel (Figures 3.6 and 3.7).
 
     Args:
         trainings: label → logged rows, some of which have the figure.
         name: the figure.
         title: of the panel; say the unit.
+        diverged: label → rows of the attempts that were rolled back (see `training_overview`).
 
     Returns:
         A figure of one panel, scaled as in `curves`.
@@ -64,11 +70,15 @@ def side_by_side(trainings: Mapping[str, Rows], name: str, title: str) -> Figure
             _line(panel, step, value, name, shown, look.colour_of(shown, position))
             window += _window(value, keep_all=name.startswith(VALIDATION))
     _finish(panel, title, window)
+    for rows in (diverged or {}).values():
+        _draw_diverged(panel, rows, [name])
     look.legend(panel)
     return figure
 
 
-def training_overview(training: Rows, validation: Rows, mark: int | None = None) -> Figure:
+def training_overview(
+    training: Rows, validation: Rows, mark: int | None = None, diverged: Rows = ()
+) -> Figure:
     """All figures of a training, those of a kind in one panel (Figure 5.9).
 
     Figures are of a kind if their names begin with the same word, ``validation_`` aside:
@@ -78,6 +88,8 @@ def training_overview(training: Rows, validation: Rows, mark: int | None = None)
         training: rows logged at the training's rhythm, at least one.
         validation: rows of the held-out data, drawn with dots; may be none.
         mark: step whose weights were kept; None marks nothing.
+        diverged: rows of the attempts that were rolled back, with the number of their ``attempt``;
+            they do not count for the scale, and leave the panel where they run away.
 
     Returns:
         A figure, at most 4 panels in a row.
@@ -92,7 +104,7 @@ def training_overview(training: Rows, validation: Rows, mark: int | None = None)
     figure, axes = look.panels(lines, columns, PANEL_WIDTH, PANEL_HEIGHT)
     for panel, members in zip(axes, kinds.values(), strict=False):
         shown = members[0].removeprefix(VALIDATION) if len(members) == 1 else _kind(members[0])
-        _draw(panel, rows, members, _spoken(shown), mark)
+        _draw(panel, rows, members, _spoken(shown), mark, diverged)
     for spare in axes[len(kinds) :]:
         spare.remove()
     return figure
@@ -106,7 +118,14 @@ def _spoken(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _draw(panel: Axes, rows: Rows, names: Sequence[str], title: str, mark: int | None) -> None:
+def _draw(
+    panel: Axes,
+    rows: Rows,
+    names: Sequence[str],
+    title: str,
+    mark: int | None,
+    diverged: Rows = (),
+) -> None:
     window: list[float] = []
     for position, name in enumerate(names):
         step, value = _series(rows, name)
@@ -115,10 +134,23 @@ def _draw(panel: Axes, rows: Rows, names: Sequence[str], title: str, mark: int |
             _line(panel, step, value, name, shown, look.colour_of(name, position))
             window += _window(value, keep_all=name.startswith(VALIDATION))
     _finish(panel, title, window)
+    ran_away = _draw_diverged(panel, diverged, names)
     if mark is not None:
         panel.axvline(mark, color=look.INK, linewidth=0.9, linestyle=(0, (3, 2)), label="kept")
-    if len(names) > 1 or mark is not None:
+    if len(names) > 1 or mark is not None or ran_away:
         look.legend(panel)
+
+
+def _draw_diverged(panel: Axes, rows: Rows, names: Sequence[str]) -> bool:
+    """Draw the attempts that were rolled back, each a line; say whether there were any."""
+    shown = "diverged"
+    for attempt in sorted({row[ATTEMPT] for row in rows}):
+        for name in names:
+            step, value = _series([row for row in rows if row[ATTEMPT] == attempt], name)
+            if len(value):
+                panel.plot(step, value, color=look.DIVERGED, linewidth=0.9, label=shown)
+                shown = "_again"
+    return shown != "diverged"
 
 
 def _series(rows: Rows, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

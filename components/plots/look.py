@@ -24,6 +24,7 @@ MUTED = "#5b6675"
 LINE = "#d5dae1"
 BASE = "#d55e00"
 COMPOSITION = "#0072b2"
+DIVERGED = "#cc79a7"
 DENSITY_COLOURS = "Blues"
 """ColorBrewer's sequential map: lightness falls steadily, zero is nearly the paper."""
 

@@ -49,6 +49,12 @@ def read_rows(path: Path, target: str) -> list[dict[str, float]]:
         raise _broken(path, target, error) from None
 
 
+def read_diverged(curves: Path, target: str) -> list[dict[str, float]]:
+    """Rows of the attempts that a training rolled back; none where there is no such file."""
+    path = curves / "diverged.csv"
+    return read_rows(path, target) if path.exists() else []
+
+
 def read_array(path: Path, target: str) -> Array:
     """An array of a .npy file; nothing is unpickled."""
     try:

@@ -14,6 +14,7 @@ from pipelines.comparison.files import (
     Figures,
     read_array,
     read_arrays,
+    read_diverged,
     read_json,
     read_pictures,
     read_rows,
@@ -42,6 +43,7 @@ class Model:
         training: figures of the stage that trained it.
         sampling: figures of the sample stage.
         curves: rows of training.csv and of validation.csv.
+        diverged: rows of the attempts that were rolled back.
         items: first draw; uint8 N×C×H×W, or float32 N×2.
         chain: states of some chains; None for a base.
         pictures: PNG files of the evaluate stage, by stem.
@@ -56,6 +58,7 @@ class Model:
     training: Figures
     sampling: Figures
     curves: tuple[list[dict[str, float]], list[dict[str, float]]]
+    diverged: list[dict[str, float]]
     items: Array
     chain: Chain | None
     pictures: Mapping[str, bytes]
@@ -142,6 +145,7 @@ def read_model(name: str, params: Params) -> Model:
             read_rows(curves / "training.csv", trained),
             read_rows(curves / "validation.csv", trained),
         ),
+        diverged=read_diverged(curves, trained),
         items=read_array(samples / "draw-0.npy", sampled),
         chain=_chain(samples, sampling.get("chain_steps") or [], sampled),
         pictures=read_pictures(plots, judged),

@@ -123,7 +123,7 @@ def distances(pair: Pair) -> list[Picture]:
 
 def training(model: Model) -> Picture:
     """Training curves, with the step whose weights were kept (Figure 5.9)."""
-    figure = training_overview(*model.curves, mark=model.kept_step)
+    figure = training_overview(*model.curves, mark=model.kept_step, diverged=model.diverged)
     return _drawn(figure, f"training of {model.name}, kept at step {model.kept_step}")
 
 

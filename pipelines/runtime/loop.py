@@ -182,6 +182,7 @@ class _Run:
                 "kept_score": self.outcome.kept_score,
                 "rollbacks": [list(entry) for entry in self.outcome.rollbacks],
                 "history": [dict(row) for row in self.outcome.history],
+                "abandoned": [dict(row) for row in self.outcome.abandoned],
                 "finished": True,
             },
         }
@@ -209,9 +210,7 @@ class _Run:
         self.task.learner.reseed(stream_seed(self.seed, self.rank, attempt, step, workers))
 
     def _roll_back(self, good: State, reason: str) -> None:
-        story = [*self.outcome.rollbacks, (self.outcome.step, reason)]
-        self._restore(good)
-        self.outcome.rollbacks = story
+        story = self._abandon(good, reason)
         self.reporter.said(
             f"diverged at step {story[-1][0]} ({reason}): back to step {self.outcome.step} with "
             f"another random stream, {len(story)} of {self.plan.max_rollbacks} times"
@@ -221,14 +220,27 @@ class _Run:
         self.note = f"rolled back from step {story[-1][0]}: {reason}"
 
     def _give_up(self, good: State, reason: str) -> None:
-        story = [*self.outcome.rollbacks, (self.outcome.step, reason)]
-        self._restore(good)
-        self.outcome.rollbacks, self.outcome.finished = story, False
+        story = self._abandon(good, reason)
+        self.outcome.finished = False
         self.reporter.said(
             f"diverged at step {story[-1][0]} ({reason}) and has gone back {len(story) - 1} times "
             "already: training ends here"
         )
         self.reporter.metrics(story[-1][0], {"rollbacks": float(len(story))})
+
+    def _abandon(self, good: State, reason: str) -> list[tuple[int, str]]:
+        """Go back to the last good state; what went wrong since is remembered, not the outcome's.
+
+        Returns:
+            All divergences so far, this one the last.
+        """
+        story = [*self.outcome.rollbacks, (self.outcome.step, reason)]
+        since, attempt = good["outcome"]["step"], float(len(story))
+        lost = [{"attempt": attempt, **row} for row in self.outcome.history if row["step"] > since]
+        abandoned = [*self.outcome.abandoned, *lost]
+        self._restore(good)
+        self.outcome.rollbacks, self.outcome.abandoned = story, abandoned
+        return story
 
     def _keep_best(self) -> None:
         if self.best_weights is None:

@@ -73,7 +73,8 @@ def train_and_export(training: Training, params: Params) -> Outcome:
     """Train a model, export it, write its curves and figures, log all of it to MLflow.
 
     Outputs: the exported model in ``training.target``, ``metrics/STAGE/NAME.json``,
-    ``plots/STAGE/NAME/{training,validation}.csv``.
+    ``plots/STAGE/NAME/{training,validation}.csv``, and beside them ``diverged.csv`` with the
+    attempts that were rolled back, if there were any.
     """
     # MLflow takes seconds to import; workers import this module too and never log themselves.
     from pipelines.runtime.tracking import IDENTITY_TAG, WEIGHTS_TAG, Tracker
@@ -153,7 +154,7 @@ def _write_outputs(
         if training.extras is not None:
             figures.update(training.extras(folder, load_model(folder)))
     with whole_folder(plots) as folder:
-        _write_curves(folder, trained.outcome.history)
+        _write_curves(folder, trained.outcome)
     return figures
 
 
@@ -183,13 +184,19 @@ def _figures(model: Description, outcome: Outcome, seconds: float) -> dict[str, 
     return figures
 
 
-def _write_curves(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
+def _write_curves(folder: Path, outcome: Outcome) -> None:
     """Rows with the columns of the first row are the training's, the others the validation's."""
-    training_columns = list(history[0])
+    history, abandoned = outcome.history, outcome.abandoned
+    training_columns = list(history[0]) if history else []
     training = [row for row in history if list(row) == training_columns]
     validation = [row for row in history if list(row) != training_columns]
     write_text(folder / "training.csv", _csv(training))
     write_text(folder / "validation.csv", _csv(validation))
+    if abandoned:
+        # Where an attempt runs away figures cease to be finite, and rows get shorter.
+        columns = list(abandoned[0])
+        diverged = [row for row in abandoned if set(row) <= set(columns)]
+        write_text(folder / "diverged.csv", _csv(diverged))
 
 
 def _csv(rows: Sequence[Mapping[str, float]]) -> str:

@@ -80,6 +80,7 @@ class Outcome:
         kept_score: their score, None without one.
         rollbacks: divergences that were rolled back, each as (step, reason).
         history: rows of the curves, each with its step.
+        abandoned: rows of the attempts that were rolled back, with the number of the ``attempt``.
         finished: False if it ended on a divergence that no rollback cured.
     """
 
@@ -88,4 +89,5 @@ class Outcome:
     kept_score: float | None = None
     rollbacks: list[tuple[int, str]] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
+    abandoned: list[dict[str, float]] = field(default_factory=list)
     finished: bool = True

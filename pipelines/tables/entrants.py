@@ -10,7 +10,13 @@ from typing import Any
 from components.datasets.shards import Manifest
 from components.errors import UserError
 from components.metrics.fidelity import frechet_key
-from pipelines.comparison.files import Figures, read_json, read_pictures, read_rows
+from pipelines.comparison.files import (
+    Figures,
+    read_diverged,
+    read_json,
+    read_pictures,
+    read_rows,
+)
 from pipelines.runtime.settings import (
     LatentEvaluate,
     Params,
@@ -63,6 +69,7 @@ class Entrant:
         deviation: over draws; 0 of a single one.
         trainings: that of the model, after that of its base where it has one.
         logged: rows of its own training.csv, then of validation.csv.
+        diverged: rows of the attempts that its training rolled back.
         pictures: PNG files of the evaluate stage, by stem; all of `PICTURES` are there.
         target: the stage that judges it, as `dvc repro` takes it.
     """
@@ -74,6 +81,7 @@ class Entrant:
     deviation: float
     trainings: Sequence[Training]
     logged: Sequence[Mapping[str, float]]
+    diverged: Sequence[Mapping[str, float]]
     pictures: Mapping[str, bytes]
     target: str
 
@@ -141,6 +149,7 @@ def _entrant(row: TableRow, table: Table, params: Params, items: int) -> Entrant
             for file in ("training.csv", "validation.csv")
             for row in read_rows(curves / file, trained)
         ],
+        diverged=read_diverged(curves, trained),
         pictures=pictures,
         target=target,
     )

@@ -89,7 +89,8 @@ def _curve(curve: Curve, entrants: Sequence[Entrant]) -> Picture:
                 f"{curve.title!r}; there are: {', '.join(logged)}"
             )
     trainings = {each.row.label: each.logged for each in shown}
-    figure = side_by_side(trainings, curve.column, curve.title)
+    diverged = {each.row.label: each.diverged for each in shown}
+    figure = side_by_side(trainings, curve.column, curve.title, diverged)
     return Picture(data_uri(png_bytes(figure)), f"{curve.title} against training")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,11 @@ def test_the_whole_story(with_base: Project, tmp_path: Path, select: dict[str, A
     assert all("energy gap" in each["reason"] or "finite" in each["reason"] for each in story)
     assert found["steps"] == found["kept_step"] or select["kind"] != "last"
     assert 0 < found["kept_step"] <= first
+
+    # The attempts that were rolled back are beside the curves, each to its end.
+    rows = list(csv.DictReader((project.root / "plots/compose/vaebm-toy/diverged.csv").open()))
+    ends = {int(row["attempt"]): int(row["step"]) for row in rows}
+    assert ends == {number: each["step"] for number, each in enumerate(story, start=1)}
 
     # The exported model is that checkpoint, and samples from it.
     assert read_story(project.root / "models/vaebm-toy")["kept_step"] == found["kept_step"]

@@ -52,6 +52,18 @@ def test_figures_of_a_kind_share_a_panel() -> None:
     assert [len(axes.lines) for axes in figure.axes] == [2, 1, 2]
 
 
+def test_attempts_that_were_rolled_back_leave_the_panel() -> None:
+    training = rows(5, loss=1.0, kl=2.0)
+    runs = [{"attempt": n, "step": 45.0 + x, "loss": 10.0**x} for n in (1.0, 2.0) for x in range(4)]
+    loss, kl = training_overview(training, [], mark=None, diverged=runs).axes
+    shown = {line.get_label(): line.get_xydata().tolist() for line in loss.lines}
+    assert shown["diverged"] == shown["_again"] == [[45.0 + x, 10.0**x] for x in range(4)]
+    assert loss.get_ylim()[1] < 2.0 and loss.get_xlim()[1] >= 48.0
+    assert len(kl.lines) == 1 and kl.get_legend() is None
+    (panel,) = side_by_side({"one": training}, "loss", "loss", {"one": runs}).axes
+    assert [line.get_label() for line in panel.lines] == ["one", "diverged", "_again"]
+
+
 def test_trainings_are_beside_each_other_under_their_labels() -> None:
     trainings = {"one": rows(5, nll=1.0), "two": rows(3, nll=2.0, kl=9.0), "none": rows(2, kl=1.0)}
     (panel,) = side_by_side(trainings, "nll", "NLL, nats").axes

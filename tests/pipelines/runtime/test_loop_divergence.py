@@ -44,6 +44,11 @@ def test_divergence_is_rolled_back_and_told(tmp_path: Path) -> None:
     assert all("beyond 50 nats" in why or "not finite" in why for _, why in outcome.rollbacks)
     assert outcome.step == 4 and outcome.kept_step == 4 and outcome.kept_score == 3.0
     assert store.steps == [4]
+    assert all(row["step"] <= 4 for row in outcome.history)
+    # What was rolled back is still to be seen, each attempt by itself, to the step of its end.
+    ends = {row["attempt"]: row["step"] for row in outcome.abandoned}
+    assert ends == {float(n): step for n, (step, _) in enumerate(outcome.rollbacks, start=1)}
+    assert all(row["step"] > 4 for row in outcome.abandoned)
     good = store.load()
     assert good is not None
     assert_same(exported(made), good["best_weights"])
