@@ -21,6 +21,7 @@ def finding(*values: tuple[float, float], towards: tuple[float, float] | None = 
             deviation,
             [],
             [],
+            [],
             {},
             "",
         )
