@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
 
 import pytest
@@ -23,11 +28,13 @@ from components.networks.energy_conv import ConvEnergy
 from components.networks.mlp import FullyConnectedEnergy
 from components.samplers.frozen import frozen
 from components.samplers.langevin import LangevinSettings, langevin
+from pipelines.runtime.identity import REPOSITORY
 
 ROUNDS = 5
 STEPS, STEP_SIZE, NOISE_SCALE = 40, 0.1, 0.1
 IMAGES, WIDTH = 64, 32  # Table 5.2's network and the batch of 5.5.3
 RATE, BETAS = 5e-4, (0.9, 0.999)
+PROCESS = Path(__file__).with_name("unrolled_process.py")
 
 CASES = {
     "images": (lambda: ConvEnergy(1, 32, WIDTH, [1, 2, 2, 2]), (IMAGES, 1, 32, 32)),
@@ -124,6 +131,29 @@ def test_step_against_the_plain_loop(benchmark, precision: str, whole: bool) -> 
     torch.testing.assert_close(learned(), plain(), rtol=tolerance, atol=tolerance)
     benchmark.extra_info["ratio"] = ratio(plain, learned)
     benchmark.pedantic(learned, rounds=3)
+
+
+@pytest.mark.parametrize(("width", "count", "steps"), [(8, 32, 20), (32, 16, 40)])
+def test_memory_of_the_generator_loss(benchmark, width: int, count: int, steps: int) -> None:
+    """extra_info: MB of a step above what was there, kept whole and computed again; slowdown."""
+
+    def measured(checkpoint: int) -> dict[str, float]:
+        numbers = [str(number) for number in (width, count, steps, checkpoint)]
+        done = subprocess.run(
+            [sys.executable, str(PROCESS), *numbers],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        )
+        found: dict[str, float] = json.loads(done.stdout)
+        return found
+
+    kept = measured(0)
+    again = benchmark.pedantic(measured, (1,), rounds=1)
+    benchmark.extra_info |= {"mb_kept": kept["mb"], "mb_again": again["mb"]}
+    benchmark.extra_info["slowdown"] = again["seconds"] / kept["seconds"]
+    assert again["mb"] < kept["mb"]
 
 
 class Energy(BaseModel):

@@ -9,9 +9,37 @@ from pathlib import Path
 import pytest
 
 from components.errors import UserError
+from pipelines.runtime.identity import REPOSITORY
+from pipelines.runtime.settings import load_params
 from pipelines.stages import compare, report
 from tests.pipelines.pages import Page
 from tests.pipelines.site import TITLE, Site
+
+
+TABLES = (
+    "mnist",
+    "fashion",
+    "short-run-mnist",
+    "short-run-fashion",
+    "flows",
+    "denoising-25-gaussians",
+    "denoising-mnist",
+    "denoising-stacked-mnist",
+)
+
+
+def test_every_study_named_is_one_that_is_there() -> None:
+    """Its command makes the page."""
+    for link in load_params(REPOSITORY / "params.yaml").report["index"].studies:
+        file, _, target = link.command.removeprefix("dvc repro ").partition(":")
+        params = load_params(REPOSITORY / Path(file).parent / "params.yaml")
+        tables = {
+            f"{stage}@{name}": f"tables/{name}/index.html"
+            for stage in ("tabulate", "tabulate_flows", "tabulate_denoising")
+            for name in getattr(params, stage)
+        }
+        assert link.page in tables.values()
+        assert not target or tables[target] == link.page
 
 
 def test_the_page_is_well_formed_and_needs_nothing_else(reported: Path) -> None:
@@ -25,8 +53,7 @@ def test_the_page_is_well_formed_and_needs_nothing_else(reported: Path) -> None:
     assert outside == {
         "sweeps/vaebm-fashion-langevin/index.html",
         "sweeps/vaebm-toy-training/index.html",
-        "tables/mnist/index.html",
-        "tables/fashion/index.html",
+        *(f"tables/{page}/index.html" for page in TABLES),
     }
     anchors = {a.removeprefix("#") for a in page.addresses if a.startswith("#")}
     assert anchors == {"toy", "fashion", "sweeps", "studies", "workflow"} <= set(page.ids)
