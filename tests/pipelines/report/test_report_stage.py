@@ -15,7 +15,6 @@ from pipelines.stages import compare, report
 from tests.pipelines.pages import Page
 from tests.pipelines.site import TITLE, Site
 
-
 TABLES = (
     "mnist",
     "fashion",
