@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from components.errors import UserError
@@ -70,7 +71,9 @@ def build_discriminator(
             "points-discriminator", dim=shape[0], steps=steps if conditional else 0, **settings
         )
     sides = {"channels": shape[0], "size": shape[1]}
-    return build_network("diffusion-discriminator", conditional=conditional, **sides, **settings)
+    made = build_network("diffusion-discriminator", conditional=conditional, **sides, **settings)
+    # As all convolutions, see `components.models.build`.
+    return made.to(memory_format=torch.channels_last)
 
 
 def _process(description: Description) -> DiffusionProcess:
