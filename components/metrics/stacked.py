@@ -10,7 +10,11 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from components.images import to_unit
+
+ROWS = 500
 
 
 class StackedCoverage(NamedTuple):
@@ -24,6 +28,14 @@ class StackedCoverage(NamedTuple):
 
     modes: int
     mode_kl: float
+
+
+@torch.no_grad()
+def classes_of(classifier: nn.Module, images: Tensor) -> tuple[Tensor, int]:
+    """What a classifier takes uint8 images for: N classes, on the CPU, and of how many."""
+    device = next(classifier.parameters()).device
+    logits = [classifier(to_unit(part.to(device))) for part in images.split(ROWS)]
+    return torch.cat(logits).argmax(dim=1).cpu(), logits[0].shape[1]
 
 
 def stacked_coverage(classes: Tensor, count: int) -> StackedCoverage:

@@ -18,14 +18,14 @@ from components.errors import UserError
 from components.images import quantise
 from components.learners.learner import as_model_input
 from components.metrics.extractors import CLASSIFIER
-from components.metrics.stacked import stacked_coverage
+from components.metrics.stacked import classes_of, stacked_coverage
 from components.models.denoising_gan import DenoisingGAN
 from components.models.export import load_model, read_story
 from components.networks.classifier import StackedClassifier
 from components.plots.densities import scatter_panels
 from components.plots.grids import image_grid, save_png
 from components.plots.rows import interpolation_grid
-from pipelines.judging.distances import ROWS, SEED, judge_distances, read_draws
+from pipelines.judging.distances import SEED, judge_distances, read_draws
 from pipelines.judging.modes import mode_figures
 from pipelines.runtime.settings import (
     DenoisingImageEvaluate,
@@ -147,11 +147,9 @@ def _stacked(
     assert isinstance(classifier, StackedClassifier)
     read, rows = [], []
     for draw in draws:
-        with torch.no_grad():
-            logits = [classifier(as_model_input(part, device)) for part in draw.split(ROWS)]
-        classes = torch.cat(logits).argmax(dim=1).cpu()
+        classes, count = classes_of(classifier, draw)
         read.append(classes.numpy())
-        rows.append(stacked_coverage(classes, logits[0].shape[1])._asdict())
+        rows.append(stacked_coverage(classes, count)._asdict())
     np.savez_compressed(numbers / "classes.npz", classes=np.stack(read))
     figures: dict[str, float] = {}
     for key in rows[0]:

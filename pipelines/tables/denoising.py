@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from components.datasets.shards import read_split
 from components.errors import UserError
-from components.plots.curves import curves
+from components.plots.curves import curves, side_by_side
 from components.plots.densities import scatter_panels
 from components.plots.grids import png_bytes
 from pipelines.comparison.files import Figures, read_arrays, read_json, read_pictures, read_rows
@@ -184,7 +184,7 @@ def render(
         style=Markup(STYLE.read_text(encoding="utf-8")),
         sheet=rows,
         orders=found,
-        losses=_losses(table),
+        training=[_losses(table), _progress(table)],
         seeds=any(row.figures.startswith("average/") for row in table.rows),
         pictures=_images(drawn) if table.extent is None else [_clouds(table, drawn, table.extent)],
     )
@@ -196,16 +196,30 @@ def render(
 def _losses(table: DenoisingTable) -> Picture:
     """Figure 6.10."""
     shown = table.losses
-    target = f"{table.workflow}:pretrain@{shown.model}"
-    rows = read_rows(Path("plots/pretrain") / shown.model / "training.csv", target)
-    logged = rows[0].keys() if rows else ()
-    if missing := [name for name in shown.columns if name not in logged]:
-        raise UserError(
-            f"plots/pretrain/{shown.model} has no column {missing[0]}; there are: "
-            f"{', '.join(logged)}"
-        )
-    figure = curves(rows, shown.columns, shown.title)
+    figure = curves(_logged(table, shown.model, shown.columns), shown.columns, shown.title)
     return Picture(data_uri(png_bytes(figure)), f"{shown.title}, against training (Figure 6.10)")
+
+
+def _progress(table: DenoisingTable) -> Picture:
+    """A figure of two models on their way."""
+    shown = table.progress
+    trainings = {model: _logged(table, model, [shown.column]) for model in shown.models}
+    figure = side_by_side(trainings, shown.column, shown.title)
+    return Picture(data_uri(png_bytes(figure)), f"{shown.title}, against training")
+
+
+def _logged(table: DenoisingTable, model: str, columns: Sequence[str]) -> list[dict[str, float]]:
+    """What a training told on the way, validations after the rest."""
+    folder, target = Path("plots/pretrain") / model, f"{table.workflow}:pretrain@{model}"
+    rows = [
+        row
+        for file in ("training.csv", "validation.csv")
+        for row in read_rows(folder / file, target)
+    ]
+    logged = dict.fromkeys(name for row in rows for name in row)
+    if missing := [name for name in columns if name not in logged]:
+        raise UserError(f"{folder} has no column {missing[0]}; there are: {', '.join(logged)}")
+    return rows
 
 
 def _clouds(table: DenoisingTable, drawn: Sequence[Drawn], extent: float) -> Picture:

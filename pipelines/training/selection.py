@@ -14,9 +14,10 @@ from components.datasets.shards import read_split
 from components.images import quantise
 from components.metrics.likelihood import energy_distance
 from components.models.export import load_model
+from components.networks.classifier import StackedClassifier
 from pipelines.runtime.launch import Place
 from pipelines.runtime.pictures import picture_of
-from pipelines.runtime.settings import Plan, Select
+from pipelines.runtime.settings import Plan, SamplesSelect
 from pipelines.runtime.task import Validation
 from pipelines.training.entries import FEATURES
 
@@ -54,7 +55,7 @@ class SelectedSettings(Protocol):
         """Of the training, and of each validation's samples."""
 
     @property
-    def select(self) -> Select:
+    def select(self) -> SamplesSelect:
         """How weights are chosen."""
 
     @property
@@ -64,7 +65,7 @@ class SelectedSettings(Protocol):
 
 def judge_of(settings: SelectedSettings) -> dict[str, Path]:
     """What a training's validations read beside its data set's shards."""
-    judged = settings.select.kind == "frechet"
+    judged = settings.select.kind in ("frechet", "watched")
     return {"features": FEATURES / settings.data} if judged else {}
 
 
@@ -81,14 +82,15 @@ def validation_of(
         sizes = [min(ROWS, count - first) for first in range(0, count, ROWS)]
         items = torch.cat([cast(Sampled, model).sample(size, generator).items for size in sizes])
         metrics = measure(items)
-        score = next(iter(metrics.values())) if metrics else None
+        chooses = metrics and select.kind != "watched"
+        score = next(iter(metrics.values())) if chooses else None
         return Validation(metrics, score, picture_of(items[:SHOWN]))
 
     return validate
 
 
 def measure_of(
-    select: Select, plan: Plan, description: Mapping[str, Any], device: torch.device
+    select: SamplesSelect, plan: Plan, description: Mapping[str, Any], device: torch.device
 ) -> Measure:
     """What says how far samples are from held-out items, by one figure or none.
 
@@ -101,7 +103,7 @@ def measure_of(
     match select.kind:
         case "last":
             return lambda items: {}
-        case "frechet":
+        case "frechet" | "watched":
             # Seconds to import, and not needed by trainings that are chosen otherwise.
             from components.metrics.extractors import (
                 CLASSIFIER,
@@ -110,18 +112,27 @@ def measure_of(
                 load_extractor,
             )
             from components.metrics.fidelity import frechet_distance
+            from components.metrics.stacked import classes_of, stacked_coverage
             from pipelines.judging.references import read_reference
 
             features, judge = Path(description["features"]), select.extractor
-            own = cast(Classifier, load_model(features)) if judge == CLASSIFIER else None
-            extractor = load_extractor(judge, classifier=own, device=device)
+            own = load_model(features, device) if judge == CLASSIFIER else None
+            extractor = load_extractor(
+                judge, classifier=cast(Classifier | None, own), device=device
+            )
             real = read_reference(features, judge, "train").features
 
-            def frechet(items: Tensor) -> dict[str, float]:
-                found = extract_features(quantise(items), extractor, ROWS).features
-                return {f"validation_frechet_{judge}": frechet_distance(found, real)}
+            def judged(items: Tensor) -> dict[str, float]:
+                images = quantise(items)
+                found = extract_features(images, extractor, ROWS).features
+                figures = {f"validation_frechet_{judge}": frechet_distance(found, real)}
+                if isinstance(own, StackedClassifier):
+                    coverage = stacked_coverage(*classes_of(own, images))
+                    figures["validation_modes"] = float(coverage.modes)
+                    figures["validation_mode_kl"] = coverage.mode_kl
+                return figures
 
-            return frechet
+            return judged
         case "energy-distance":
             train = read_split(Path(description["shards"]), "train")
             held_out = split_validation(train, plan.validation_count)[1].x
@@ -130,6 +141,6 @@ def measure_of(
             }
 
 
-def samples_wanted(select: Select) -> int:
+def samples_wanted(select: SamplesSelect) -> int:
     """Samples to draw at each validation: those of the figure, or those shown."""
     return SHOWN if select.kind == "last" else select.count

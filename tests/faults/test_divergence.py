@@ -71,7 +71,8 @@ def test_the_whole_story(with_base: Project, tmp_path: Path, select: dict[str, A
     assert 0 < found["kept_step"] <= first
 
     # The attempts that were rolled back are beside the curves, each to its end.
-    rows = list(csv.DictReader((project.root / "plots/compose/vaebm-toy/diverged.csv").open()))
+    diverged = (project.root / "plots/compose/vaebm-toy/diverged.csv").read_text()
+    rows = list(csv.DictReader(diverged.splitlines()))
     ends = {int(row["attempt"]): int(row["step"]) for row in rows}
     assert ends == {number: each["step"] for number, each in enumerate(story, start=1)}
 

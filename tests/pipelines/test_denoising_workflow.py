@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,11 @@ def settings_of(project: Project) -> Content:
         | of_points
         | {"discriminator": POINTS, "select": {"kind": "energy-distance", "count": 50}},
         "gan-points": one | {"data": PLANE},
-        "ddgan-stacked": few | {"data": STACKED},
+        "ddgan-stacked": few
+        | {
+            "data": STACKED,
+            "select": {"kind": "watched", "extractor": "classifier", "count": 50},
+        },
     }
     content["fetch"][STACKED], content["shard"][STACKED] = {}, {"shard_megabytes": 16}
     content["features"][STACKED] = {
@@ -109,6 +114,11 @@ def settings_of(project: Project) -> Content:
     content["average"] = {"points": {"models": list(ON_POINTS)}}
     order = {"says": "Two steps are better", "key": "nfe", "rising": list(ON_POINTS[::-1])}
     page = {"workflow": "dvc.yaml", "orders": {}, "losses": LOSSES | {"model": "ddgan-digits"}}
+    page["progress"] = {
+        "title": "Loss",
+        "column": "loss_discriminator",
+        "models": ["ddgan-digits", "ddgan-points"],
+    }
     content["tabulate_denoising"] = {
         "points": page
         | {
@@ -201,7 +211,7 @@ def test_denoising_models_through_the_stages(project: Project) -> None:
     assert figures(project, "tabulate_denoising", "points")["steps"] is True
     page = (project.root / "report/tables/digits/index.html").read_text()
     # Losses; samples of three; paths of two that walk and of one step; guesses of one.
-    assert page.count("<img") == 1 + 3 + 3 + 1
+    assert page.count("<img") == 2 + 3 + 3 + 1
     flat = figures(project, "trade_off", "digits")
     assert flat["ddpm-digits-all_nfe"] == 6.0 and flat["ddgan-digits_sampling_seconds"] > 0.0
 
@@ -224,6 +234,13 @@ def check_trained(project: Project) -> None:
         rows = (project.root / f"plots/pretrain/{name}/validation.csv").read_text()
         assert f"validation_{key}" in rows
         assert figures(project, "pretrain", name)["kept_score"] > 0.0
+    # Told on the way, and choosing nothing.
+    validations = project.root / "plots/pretrain/ddgan-stacked/validation.csv"
+    told = list(csv.DictReader(validations.read_text().splitlines()))
+    assert all(1.0 <= float(row["validation_modes"]) <= 50.0 for row in told)
+    assert float(told[-1]["validation_mode_kl"]) > 0.0
+    story = figures(project, "pretrain", "ddgan-stacked")
+    assert "kept_score" not in story and story["kept_step"] == story["steps"]
 
 
 def check_drawn(project: Project) -> None:

@@ -75,7 +75,9 @@ from pipelines.runtime.settings.selecting import (
     EnergyDistanceSelect,
     FrechetSelect,
     LastSelect,
+    SamplesSelect,
     Select,
+    WatchedSelect,
 )
 from pipelines.runtime.settings.short_run import (
     Reconstruction,
@@ -154,6 +156,7 @@ __all__ = [
     "Report",
     "Runtime",
     "Sample",
+    "SamplesSelect",
     "Search",
     "Select",
     "Settings",
@@ -168,6 +171,7 @@ __all__ = [
     "TradeOff",
     "VAEBMCompose",
     "VAEPretrain",
+    "WatchedSelect",
     "entry",
     "load_params",
 ]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipelines.runtime.settings.base import Amount, Count, Positive, Settings
+from pipelines.runtime.settings.judging import Curve
 
 
 class DenoisingRow(Settings):
@@ -53,6 +54,7 @@ class DenoisingTable(Settings):
     columns: Annotated[list[DenoisingColumn], Field(min_length=1)]
     orders: dict[str, DenoisingOrder]
     losses: LossCurves
+    progress: Curve  # of two models: whose plots the stage reads
 
     @model_validator(mode="after")
     def _orders_are_of_rows(self) -> DenoisingTable:

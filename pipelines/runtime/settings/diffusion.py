@@ -14,7 +14,7 @@ from pipelines.runtime.settings.base import (
     Settings,
     Share,
 )
-from pipelines.runtime.settings.selecting import Select
+from pipelines.runtime.settings.selecting import SamplesSelect
 from pipelines.runtime.settings.training import Optimiser, Plan
 
 Inside = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -126,7 +126,7 @@ class DenoisingGANPretrain(Settings):
     optimiser: Optimiser  # of the generator, whose averaged weights are exported
     discriminator_optimiser: Optimiser
     plan: Plan
-    select: Select
+    select: SamplesSelect
 
     @model_validator(mode="after")
     def _parts_go_together(self) -> DenoisingGANPretrain:
@@ -180,7 +180,7 @@ class DDPMPretrain(Settings):
     sampler: DiffusionSampler  # where no other is given; validations sample by it
     optimiser: Optimiser
     plan: Plan
-    select: Select
+    select: SamplesSelect
 
     @model_validator(mode="after")
     def _scale_is_of_points(self) -> DDPMPretrain:
@@ -216,7 +216,7 @@ class GANPretrain(Settings):
     optimiser: Optimiser  # of the generator, whose averaged weights are exported
     discriminator_optimiser: Optimiser
     plan: Plan
-    select: Select
+    select: SamplesSelect
 
 
 def _check_scale(network: PointsNetwork | UNetNetwork, scale: float) -> None:

@@ -16,9 +16,20 @@ class LastSelect(Settings):
 
 
 class FrechetSelect(Settings):
-    """Export the weights whose samples are nearest to the held-out images."""
+    """Export the weights whose samples are nearest to the training images."""
 
     kind: Literal["frechet"]
+    extractor: Literal["classifier", "imagenet"]  # one of the data set's features section
+    count: Count  # samples drawn at each validation
+
+
+class WatchedSelect(Settings):
+    """Export the last stable weights, and tell on the way how far samples are from training images.
+
+    Of stacked digits it is told as well how many modes they cover.
+    """
+
+    kind: Literal["watched"]
     extractor: Literal["classifier", "imagenet"]  # one of the data set's features section
     count: Count  # samples drawn at each validation
 
@@ -31,3 +42,6 @@ class EnergyDistanceSelect(Settings):
 
 
 Select = Annotated[LastSelect | FrechetSelect | EnergyDistanceSelect, Field(discriminator="kind")]
+SamplesSelect = Annotated[
+    LastSelect | WatchedSelect | FrechetSelect | EnergyDistanceSelect, Field(discriminator="kind")
+]

@@ -35,10 +35,15 @@ def write(path: Path, content: Any) -> None:
 
 
 def curve(model: str) -> None:
-    columns = PARAMS.tabulate_denoising["denoising-mnist"].losses.columns
-    rows = [",".join(["step", *columns])]
-    rows += [",".join([str(step), *["0.5"] * len(columns)]) for step in (10, 20)]
-    write(Path(f"plots/pretrain/{model}/training.csv"), "\n".join(rows))
+    losses = PARAMS.tabulate_denoising["denoising-mnist"].losses.columns
+    validations = ["validation_frechet_classifier", "validation_modes"]
+    for file, columns in (
+        ("training", ["loss_discriminator", *losses]),
+        ("validation", validations),
+    ):
+        rows = [",".join(["step", *columns])]
+        rows += [",".join([str(step), *["0.5"] * len(columns)]) for step in (10, 20)]
+        write(Path(f"plots/pretrain/{model}/{file}.csv"), "\n".join(rows))
 
 
 @pytest.fixture
@@ -58,7 +63,7 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         distance = IMAGES.get(point.name, 20.0)
         image_row(point.name, distance)
     image_row("ddpm-mnist-all", 9.0)
-    for model in ("ddgan-25-gaussians", "ddgan-t4-mnist"):
+    for model in ("ddgan-25-gaussians", "gan-25-gaussians", "ddgan-t1-mnist", "ddgan-t4-mnist"):
         curve(model)
     return tmp_path
 
@@ -107,7 +112,7 @@ def test_a_page_has_the_table_and_the_figures(judged: Path, name: str) -> None:
     page = Path(f"report/tables/{name}/index.html").read_text()
     told = Path(f"report/tables/{name}/index.txt").read_text()
     assert all(row.label in told for row in table(name).rows)
-    assert "Figure 6.10" in page and page.count("<img") == (2 if "25" in name else 6)
+    assert "Figure 6.10" in page and page.count("<img") == (3 if "25" in name else 7)
     flat = json.loads(Path(f"metrics/tabulate_denoising/{name}.json").read_text())
     assert flat[f"{table(name).rows[1].name}_nfe"] == 4.0
 
