@@ -56,6 +56,17 @@ def test_a_study_runs_when_it_is_named(empty: Project, study: str) -> None:
     assert {name.removeprefix("stacked_") for name in found} == asked
 
 
+@pytest.mark.parametrize("folder", [".", *(f"pipelines/{name}" for name in STUDIES)])
+def test_a_training_that_is_judged_on_the_way_waits_for_its_judge(folder: str) -> None:
+    """Else it would be run before there is one, and not again when that changes."""
+    params = load_params(REPOSITORY / folder / "params.yaml").model_dump()
+    stages = yaml.safe_load((REPOSITORY / folder / "dvc.yaml").read_text())["stages"]
+    for section in ("pretrain", "compose"):
+        for settings in params.get(section, {}).values():
+            if settings.get("select", {}).get("kind") in ("frechet", "watched"):
+                assert "models/features/${item.data}" in stages[section]["do"]["deps"]
+
+
 @pytest.mark.parametrize("study", STUDIES)
 def test_settings_of_studies_are_right(study: str) -> None:
     load_params(REPOSITORY / "pipelines" / study / "params.yaml")
