@@ -18,9 +18,7 @@ import psutil
 from tests.pipelines.small_project import Project
 
 T = TypeVar("T")
-PATIENCE_SECONDS = 300.0
-"""Until a process that hangs fails the test; no measure of speed. On one core that other trainings
-shared, two workers that began again took more than 120."""
+PATIENCE_SECONDS = 120.0
 WORKER = "ray::RayTrainWorker"
 
 
