@@ -194,15 +194,21 @@ def _write_curves(folder: Path, outcome: Outcome) -> None:
     write_text(folder / "validation.csv", _csv(validation))
     if abandoned:
         # Where an attempt runs away figures cease to be finite, and rows get shorter.
-        columns = list(abandoned[0])
+        columns = (
+            ["attempt", *training_columns]
+            if history
+            else max((list(row) for row in abandoned), key=len)
+        )
         diverged = [row for row in abandoned if set(row) <= set(columns)]
-        write_text(folder / "diverged.csv", _csv(diverged))
+        write_text(folder / "diverged.csv", _csv(diverged, columns))
 
 
-def _csv(rows: Sequence[Mapping[str, float]]) -> str:
+def _csv(rows: Sequence[Mapping[str, float]], columns: Sequence[str] | None = None) -> str:
+    """Rows as text; cells of what a row lacks are empty."""
     text = io.StringIO()
     if rows:
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), extrasaction="ignore")
+        names = list(columns or rows[0])
+        writer = csv.DictWriter(text, fieldnames=names, extrasaction="ignore")
         writer.writeheader()
         writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
     return text.getvalue()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from pipelines.runtime.settings import DenoisingGANPretrain, load_params
 from pipelines.training.denoising import diffusion_of, seeded_discriminator
 from pipelines.training.latent import optimisation_of
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 ROUNDS, SHAPE = 9, (1, 16, 16)
 STUDY = load_params(REPOSITORY / "pipelines/diffusion_gan/params.yaml")
 
@@ -165,14 +166,6 @@ def medians(runs: dict[str, Callable[[], object]]) -> dict[str, float]:
             run()
             taken[name].append(1e3 * (perf_counter() - start))
     return {name: statistics.median(times[1:]) for name, times in taken.items()}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_plain_layers_are_the_same() -> None:

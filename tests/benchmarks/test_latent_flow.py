@@ -16,7 +16,7 @@ would stand before Python's own module on PYTHONPATH::
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from time import perf_counter, process_time
 from typing import Any
 
@@ -37,20 +37,13 @@ from components.models.latent_priors import MixturePrior
 LATENT, SIZE, BATCH, COUNT = 20, 28, 128, 10_000
 ROUNDS, SAMPLING_ROUNDS = 31, 3
 FLOW = {"kind": "flow", "blocks": 4, "hidden": 64}
+pytestmark = pytest.mark.usefixtures("one_thread")
 MIXTURE = {"kind": "mixture", "components": 10}
 NORMAL = {"kind": "normal"}
 HOW = Optimisation(
     Schedule(1e-3, 0, Halving(400), 800),
     {"betas": (0.9, 0.999), "weight_decay": 0.0, "clip_deviations": None, "ema": 0.0},
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def made(posterior: str, prior: dict[str, Any]) -> LatentModel:
