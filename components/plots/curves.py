@@ -85,7 +85,7 @@ def training_overview(
     ``energy_data`` and ``energy_chain`` share a panel, and so do ``elbo`` and ``validation_elbo``.
 
     Args:
-        training: rows logged at the training's rhythm, at least one.
+        training: rows logged at the training's rhythm; none of one that diverged from the start.
         validation: rows of the held-out data, drawn with dots; may be none.
         mark: step whose weights were kept; None marks nothing.
         diverged: rows of the attempts that were rolled back, with the number of their ``attempt``;
@@ -95,7 +95,8 @@ def training_overview(
         A figure, at most 4 panels in a row.
     """
     rows = [*training, *validation]
-    names = list(dict.fromkeys(name for row in rows for name in row if name != STEP))
+    seen = dict.fromkeys(name for row in (*rows, *diverged) for name in row)
+    names = [name for name in seen if name not in (STEP, ATTEMPT)]
     kinds: dict[str, list[str]] = {}
     for name in names:
         kinds.setdefault(_kind(name), []).append(name)

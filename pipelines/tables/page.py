@@ -81,7 +81,7 @@ def render(
 def _curve(curve: Curve, entrants: Sequence[Entrant]) -> Picture:
     shown = [each for each in entrants if each.row.model in curve.models]
     for each in shown:
-        logged = dict.fromkeys(key for row in each.logged for key in row)
+        logged = dict.fromkeys(key for row in (*each.logged, *each.diverged) for key in row)
         if curve.column not in logged:
             last = each.trainings[-1]
             raise UserError(

@@ -60,6 +60,8 @@ def test_attempts_that_were_rolled_back_leave_the_panel() -> None:
     assert shown["diverged"] == shown["_again"] == [[45.0 + x, 10.0**x] for x in range(4)]
     assert loss.get_ylim()[1] < 2.0 and loss.get_xlim()[1] >= 48.0
     assert len(kl.lines) == 1 and kl.get_legend() is None
+    (alone,) = training_overview([], [], diverged=runs).axes
+    assert [line.get_label() for line in alone.lines] == ["diverged", "_again"]
     (panel,) = side_by_side({"one": training}, "loss", "loss", {"one": runs}).axes
     assert [line.get_label() for line in panel.lines] == ["one", "diverged", "_again"]
 
