@@ -70,8 +70,8 @@ def side_by_side(
             _line(panel, step, value, name, shown, look.colour_of(shown, position))
             window += _window(value, keep_all=name.startswith(VALIDATION))
     _finish(panel, title, window)
-    for rows in (diverged or {}).values():
-        _draw_diverged(panel, rows, [name])
+    for shown, rows in (diverged or {}).items():
+        _draw_diverged(panel, rows, [name], trainings[shown])
     look.legend(panel)
     return figure
 
@@ -135,19 +135,24 @@ def _draw(
             _line(panel, step, value, name, shown, look.colour_of(name, position))
             window += _window(value, keep_all=name.startswith(VALIDATION))
     _finish(panel, title, window)
-    ran_away = _draw_diverged(panel, diverged, names)
+    ran_away = _draw_diverged(panel, diverged, names, rows)
     if mark is not None:
         panel.axvline(mark, color=look.INK, linewidth=0.9, linestyle=(0, (3, 2)), label="kept")
     if len(names) > 1 or mark is not None or ran_away:
         look.legend(panel)
 
 
-def _draw_diverged(panel: Axes, rows: Rows, names: Sequence[str]) -> bool:
-    """Draw the attempts that were rolled back, each a line; say whether there were any."""
+def _draw_diverged(panel: Axes, rows: Rows, names: Sequence[str], training: Rows) -> bool:
+    """Draw the attempts that were rolled back, each a line; say whether there were any.
+
+    A line begins where the training was good last, so that it is seen to leave the panel.
+    """
     shown = "diverged"
     for attempt in sorted({row[ATTEMPT] for row in rows}):
         for name in names:
-            step, value = _series([row for row in rows if row[ATTEMPT] == attempt], name)
+            own = [row for row in rows if row[ATTEMPT] == attempt and name in row]
+            good = [row for row in training if name in row and own and row[STEP] < own[0][STEP]]
+            step, value = _series([*good[-1:], *own], name)
             if len(value):
                 panel.plot(step, value, color=look.DIVERGED, linewidth=0.9, label=shown)
                 shown = "_again"

@@ -57,7 +57,9 @@ def test_attempts_that_were_rolled_back_leave_the_panel() -> None:
     runs = [{"attempt": n, "step": 45.0 + x, "loss": 10.0**x} for n in (1.0, 2.0) for x in range(4)]
     loss, kl = training_overview(training, [], mark=None, diverged=runs).axes
     shown = {line.get_label(): line.get_xydata().tolist() for line in loss.lines}
-    assert shown["diverged"] == shown["_again"] == [[45.0 + x, 10.0**x] for x in range(4)]
+    # From the last good step out of the panel.
+    left = [[40.0, 1.0], *([45.0 + x, 10.0**x] for x in range(4))]
+    assert shown["diverged"] == shown["_again"] == left
     assert loss.get_ylim()[1] < 2.0 and loss.get_xlim()[1] >= 48.0
     assert len(kl.lines) == 1 and kl.get_legend() is None
     (alone,) = training_overview([], [], diverged=runs).axes
