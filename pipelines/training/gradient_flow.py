@@ -93,7 +93,9 @@ def learning_of(settings: FlowPretrain) -> FlowLearning:
     equal_steps = solver.steps if isinstance(solver, EqualSteps) else None
     tolerance = None if isinstance(solver, EqualSteps) else solver.tolerance
     if isinstance(objective, EnergyObjective):
-        return FlowLearning("energy", "direct", 0, objective.max_gap, tolerance, equal_steps)
+        return FlowLearning(
+            "energy", "direct", 0, objective.max_gap, tolerance, equal_steps, objective.gamma
+        )
     return FlowLearning(
         "likelihood", objective.backward, objective.probes, math.inf, tolerance, equal_steps
     )

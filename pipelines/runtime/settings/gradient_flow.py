@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.runtime.settings.base import Amount, Count, Positive, Settings, Share
+from pipelines.runtime.settings.base import Amount, Count, NonNegative, Positive, Settings, Share
 from pipelines.runtime.settings.composing import FullyConnectedEnergyNetwork
 from pipelines.runtime.settings.judging import Draws
 from pipelines.runtime.settings.selecting import EnergyDistanceSelect, LastSelect
@@ -40,6 +40,7 @@ class EnergyObjective(Settings):
 
     kind: Literal["energy"]
     max_gap: Positive  # mean energy of samples over that of data that counts as run away
+    gamma: NonNegative  # of γ/2 ‖∇f‖² between data and samples; 0: none, as in 5.5.1
 
 
 class LikelihoodObjective(Settings):

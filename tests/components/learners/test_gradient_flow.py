@@ -31,8 +31,9 @@ WAYS = [
     FlowLearning("likelihood", "direct", 0, 50.0),
     FlowLearning("likelihood", "adjoint", 0, 50.0),
     FlowLearning("likelihood", "direct", 2, 50.0),
+    FlowLearning("energy", "direct", 0, 50.0, gamma=0.1),
 ]
-NAMES = ["energy", "direct", "adjoint", "probes"]
+NAMES = ["energy", "direct", "adjoint", "probes", "penalty"]
 ROUNDED = FlowLearning("likelihood", "direct", 0, 50.0, equal_steps=3)
 
 
@@ -109,6 +110,23 @@ def test_the_energys_gradient_takes_samples_as_constants() -> None:
     assert "beyond 50" in str(taught.diverged({"energy_gap": -51.0}))
 
 
+def test_steepness_between_data_and_samples_is_penalised() -> None:
+    """γ/2 κ² mean |x|² of points on the lines, whose derivative by κ is added to Eq. 5.1's."""
+    gamma, plain, energy, batch = 0.3, Bowl(), Bowl(), points(1.7)
+    without = learner(plain, WAYS[0], rate=0.0).training_step(batch, 0)
+    metrics = learner(energy, replace(WAYS[0], gamma=gamma), rate=0.0).training_step(batch, 0)
+    generator = torch.Generator().manual_seed(0)
+    samples = torch.randn(40, 2, generator=generator) * math.exp(-0.8 * 0.5)
+    shares = torch.rand(40, 1, generator=generator)
+    square = (batch.x + shares * (samples - batch.x)).square().sum(dim=1).mean().item()
+    assert "slope" not in without
+    assert metrics["slope"].item() == pytest.approx(0.8**2 * square, rel=1e-4)
+    assert metrics["loss"].item() == pytest.approx(without["loss"].item())
+    assert energy.kappa.grad is not None and plain.kappa.grad is not None
+    added = energy.kappa.grad.item() - plain.kappa.grad.item()
+    assert added == pytest.approx(gamma * 0.8 * square, rel=1e-3)
+
+
 @pytest.mark.parametrize("objective", ["energy", "likelihood"])
 def test_both_objectives_find_the_bowl_of_the_data(objective: Any) -> None:
     """Both are at rest where the samples' variance is the data's: κ = -log(0.6) / T."""
@@ -175,6 +193,8 @@ def test_settings_that_cannot_be() -> None:
         FlowLearning("energy", "direct", 0, 1.0, 0.0)
     with pytest.raises(UserError, match="equal_steps must be 1 or more, not 0"):
         FlowLearning("energy", "direct", 0, 1.0, equal_steps=0)
+    with pytest.raises(UserError, match="gamma must be 0 or more, not -1"):
+        FlowLearning("energy", "direct", 0, 1.0, gamma=-1.0)
     in_steps = [replace(WAYS[0], equal_steps=3), replace(WAYS[3], equal_steps=3)]
     for how in (*WAYS, *in_steps):
         with pytest.raises(UserError, match="float32, not in bfloat16"):

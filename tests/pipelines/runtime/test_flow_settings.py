@@ -90,9 +90,9 @@ def test_the_study_has_the_settings_of_the_dissertation() -> None:
 
 def test_settings_become_a_learner_s() -> None:
     found = gradient_flow.learning_of(flow())
-    assert found == FlowLearning("energy", "direct", 0, 100.0, None, equal_steps=5)
+    assert found == FlowLearning("energy", "direct", 0, 100.0, None, equal_steps=8, gamma=0.02)
     found = gradient_flow.learning_of(flow("flow-ml-grid"))
-    assert found == FlowLearning("likelihood", "direct", 0, math.inf, None, equal_steps=5)
+    assert found == FlowLearning("likelihood", "direct", 0, math.inf, None, equal_steps=8)
     solver = {"kind": "dopri5", "tolerance": 1e-4}
     other = load_params(FILE, {"pretrain.flow-ebm-grid.solver": solver}).pretrain["flow-ebm-grid"]
     assert isinstance(other, FlowPretrain)
