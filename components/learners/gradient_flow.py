@@ -40,9 +40,12 @@ class FlowLearning:
         tolerance: of dopri5 in training; None: the model's, by which it is sampled and judged.
         equal_steps: of the solver in training, instead of dopri5 (see `FlowSettings`). A step's
             noise is far above the error of either, and fewer evaluations make it cheaper.
-        gamma: γ of γ/2 mean ‖∇f‖² over points on the lines from data to samples, added to the
-            energy objective (https://arxiv.org/abs/1902.03984); 0: none, as in 5.5.1. It damps
-            the game's going to and fro about the energy it seeks, which else steepens.
+        max_nll: of the likelihood: nats an item that count as run away, as where the energy has
+            grown too steep for equal steps.
+        gamma: γ of γ/2 mean ‖∇f‖² over data and as many points on the lines from them to samples
+            (https://arxiv.org/abs/1801.04406, https://arxiv.org/abs/1902.03984), added to the
+            energy objective; 0: none, as in 5.5.1. It damps the game's going to and fro about the
+            energy it seeks, which else steepens.
 
     Raises:
         UserError: a value is out of its range.
@@ -54,6 +57,7 @@ class FlowLearning:
     max_gap: float
     tolerance: float | None = None
     equal_steps: int | None = None
+    max_nll: float = math.inf
     gamma: float = 0.0
 
     def __post_init__(self) -> None:
@@ -127,7 +131,9 @@ class GradientFlowLearner(Learner):
         return self._exported.eval()
 
     def diverged(self, metrics: Mapping[str, float]) -> str | None:
-        return super().diverged(metrics) or run_away(metrics, self.settings.max_gap)
+        how, nll = self.settings, metrics.get("nll", -math.inf)
+        beyond = f"nll {nll:.3g} beyond {how.max_nll:.3g} nats" if nll > how.max_nll else None
+        return super().diverged(metrics) or run_away(metrics, how.max_gap) or beyond
 
     def parts(self) -> Mapping[str, Stateful]:
         return {"updater": self.updater}
@@ -147,8 +153,8 @@ class GradientFlowLearner(Learner):
         metrics = phase_metrics(loss, of_data, of_samples)
         metrics["nfe"] = torch.tensor(float(nfe), device=self.device)
         if self.settings.gamma:
-            on_lines = between(data, samples, self.generator).requires_grad_()
-            slope = squared_slope(self.model.energy(on_lines), on_lines).mean()
+            seen = torch.cat([data, between(data, samples, self.generator)]).requires_grad_()
+            slope = squared_slope(self.model.energy(seen), seen).mean()
             loss, metrics["slope"] = loss + 0.5 * self.settings.gamma * slope, slope.detach()
         return loss, metrics
 

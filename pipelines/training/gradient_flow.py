@@ -94,10 +94,16 @@ def learning_of(settings: FlowPretrain) -> FlowLearning:
     tolerance = None if isinstance(solver, EqualSteps) else solver.tolerance
     if isinstance(objective, EnergyObjective):
         return FlowLearning(
-            "energy", "direct", 0, objective.max_gap, tolerance, equal_steps, objective.gamma
+            "energy", "direct", 0, objective.max_gap, tolerance, equal_steps, gamma=objective.gamma
         )
     return FlowLearning(
-        "likelihood", objective.backward, objective.probes, math.inf, tolerance, equal_steps
+        "likelihood",
+        objective.backward,
+        objective.probes,
+        math.inf,
+        tolerance,
+        equal_steps,
+        max_nll=objective.max_nll,
     )
 
 

@@ -40,7 +40,7 @@ class EnergyObjective(Settings):
 
     kind: Literal["energy"]
     max_gap: Positive  # mean energy of samples over that of data that counts as run away
-    gamma: NonNegative  # of γ/2 ‖∇f‖² between data and samples; 0: none, as in 5.5.1
+    gamma: NonNegative  # of γ/2 ‖∇f‖² at data and on the way to samples; 0: none, as in 5.5.1
 
 
 class LikelihoodObjective(Settings):
@@ -49,6 +49,7 @@ class LikelihoodObjective(Settings):
     kind: Literal["likelihood"]
     backward: Literal["direct", "adjoint"]  # through the solver's steps, or by the adjoint ODE
     probes: Amount  # of Hutchinson's estimate of the trace; 0: the exact one
+    max_nll: float = Field(allow_inf_nan=False)  # nats an item that count as run away
 
 
 class LikelihoodSelect(Settings):

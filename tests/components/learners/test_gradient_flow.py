@@ -86,6 +86,12 @@ def test_the_likelihoods_gradient_is_that_of_the_closed_form(how: FlowLearning) 
     assert metrics["gradient_norm"].item() == pytest.approx(abs(slope), rel=1e-3)
 
 
+def test_a_likelihood_that_has_run_away_is_told() -> None:
+    taught = learner(Bowl(), replace(WAYS[1], max_nll=10.0))
+    assert taught.diverged({"nll": 9.0}) is None
+    assert taught.diverged({"nll": 28.8}) == "nll 28.8 beyond 10 nats"
+
+
 def test_hutchinsons_trace_of_a_bowl_is_exact() -> None:
     energy, other = Bowl(), Bowl()
     learner(energy, WAYS[1], rate=0.0).training_step(points(), 0)
@@ -111,14 +117,15 @@ def test_the_energys_gradient_takes_samples_as_constants() -> None:
 
 
 def test_steepness_between_data_and_samples_is_penalised() -> None:
-    """γ/2 κ² mean |x|² of points on the lines, whose derivative by κ is added to Eq. 5.1's."""
+    """γ/2 κ² mean |x|² of data and points on the lines; its derivative by κ joins Eq. 5.1's."""
     gamma, plain, energy, batch = 0.3, Bowl(), Bowl(), points(1.7)
     without = learner(plain, WAYS[0], rate=0.0).training_step(batch, 0)
     metrics = learner(energy, replace(WAYS[0], gamma=gamma), rate=0.0).training_step(batch, 0)
     generator = torch.Generator().manual_seed(0)
     samples = torch.randn(40, 2, generator=generator) * math.exp(-0.8 * 0.5)
     shares = torch.rand(40, 1, generator=generator)
-    square = (batch.x + shares * (samples - batch.x)).square().sum(dim=1).mean().item()
+    seen = torch.cat([batch.x, batch.x + shares * (samples - batch.x)])
+    square = seen.square().sum(dim=1).mean().item()
     assert "slope" not in without
     assert metrics["slope"].item() == pytest.approx(0.8**2 * square, rel=1e-4)
     assert metrics["loss"].item() == pytest.approx(without["loss"].item())

@@ -70,14 +70,18 @@ def test_samples_of_a_flow_are_told_by_their_key() -> None:
 
 
 def test_the_study_has_the_settings_of_the_dissertation() -> None:
-    """Section 5.5.3, and T and tolerance of 5.5.1; three seeds of each, which alone differ."""
+    """Section 5.5.3, and T and tolerance of 5.5.1; three seeds of each, which alone differ.
+
+    Constant is the learning rate's decay there; the grid's is lowered, as docs/short-run.md says.
+    """
     for name, (objective, data) in PAPER.items():
         settings = flow(name)
         assert (settings.objective.kind, settings.data) == (objective, data)
         assert settings.energy.hidden == [256] * 4 and settings.energy.fourier == []
         assert (settings.flow.time, settings.flow.tolerance) == (0.2, 1e-5)
         assert (settings.plan.steps, settings.plan.batch_size) == (3000, 800)
-        assert (settings.optimiser.learning_rate, settings.optimiser.decay) == (1e-3, "constant")
+        assert settings.optimiser.learning_rate == 1e-3
+        assert (settings.optimiser.decay == "constant") == (data == "small-swiss-roll")
         seeds = [name, f"{name}-seed1", f"{name}-seed2"]
         assert STUDY.average[name].models == seeds
         for seed, other in enumerate(seeds):
@@ -92,7 +96,7 @@ def test_settings_become_a_learner_s() -> None:
     found = gradient_flow.learning_of(flow())
     assert found == FlowLearning("energy", "direct", 0, 100.0, None, equal_steps=8, gamma=0.02)
     found = gradient_flow.learning_of(flow("flow-ml-grid"))
-    assert found == FlowLearning("likelihood", "direct", 0, math.inf, None, equal_steps=8)
+    assert found == FlowLearning("likelihood", "direct", 0, math.inf, None, 8, max_nll=10.0)
     solver = {"kind": "dopri5", "tolerance": 1e-4}
     other = load_params(FILE, {"pretrain.flow-ebm-grid.solver": solver}).pretrain["flow-ebm-grid"]
     assert isinstance(other, FlowPretrain)
