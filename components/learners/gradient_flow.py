@@ -139,7 +139,7 @@ class GradientFlowLearner(Learner):
         return {"updater": self.updater}
 
     def _contrast(self, part: Batch) -> tuple[Tensor, Metrics]:
-        """A loss with the gradient of Eq. 5.1, samples of the flow being constants in it."""
+        """A loss with the gradient of Eq. 5.1, samples being constants in it, and its penalty."""
         data = as_model_input(part.x, self.device)
         noise = self.model.noise(len(data), self.generator)
         try:

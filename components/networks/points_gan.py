@@ -25,13 +25,13 @@ class PointsGenerator(nn.Module):
         super().__init__()
         self.latent, self.steps = latent, steps
         entering = latent + (dim + 1 if steps else 0)
-        self.body = mlp(entering, hidden, dim, "leaky_relu")
+        self.body = _FineEnds(mlp(entering, hidden, dim, "leaky_relu"))
 
     def forward(self, x: Tensor, t: Tensor, z: Tensor | None = None) -> Tensor:
         """Map N×D, N and N×L to N×D."""
         seen = [x, t.to(x.dtype).unsqueeze(1) / self.steps] if self.steps else []
         found: Tensor = self.body(torch.cat([*seen, *([] if z is None else [z])], dim=1))
-        return found.float()
+        return found
 
 
 class PointsDiscriminator(nn.Module):
@@ -46,7 +46,7 @@ class PointsDiscriminator(nn.Module):
     def __init__(self, dim: int, hidden: Sequence[int], steps: int) -> None:
         super().__init__()
         self.steps = steps
-        self.body = mlp(2 * dim + 1 if steps else dim, hidden, 1, "leaky_relu")
+        self.body = _FineEnds(mlp(2 * dim + 1 if steps else dim, hidden, 1, "leaky_relu"))
 
     def forward(self, x: Tensor, t: Tensor, after: Tensor | None = None) -> Tensor:
         """Map N×D, N and N×D to logits of being true, N."""
@@ -54,4 +54,26 @@ class PointsDiscriminator(nn.Module):
         if self.steps and after is not None:
             seen += [after, t.to(x.dtype).unsqueeze(1) / self.steps]
         logits: Tensor = self.body(torch.cat(seen, dim=1)).squeeze(1)
-        return logits.float()
+        return logits
+
+
+class _FineEnds(nn.Module):
+    """An `mlp` whose first and last layer are float32 under autocast too.
+
+    Coordinates in bfloat16 are as coarse as the modes of 25-Gaussians are wide; the products
+    between hidden layers, nearly all of the work, may be rounded.
+    """
+
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, *between, last = self.layers
+        with torch.autocast(x.device.type, enabled=False):
+            h = first(x.float())
+        for layer in between:
+            h = layer(h)
+        with torch.autocast(x.device.type, enabled=False):
+            found: Tensor = last(h.float())
+        return found

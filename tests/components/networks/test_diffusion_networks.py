@@ -102,12 +102,32 @@ def test_the_batch_knows_how_much_it_differs() -> None:
     assert with_deviation(torch.ones(7, 1, 2, 2), group=4).shape == (7, 2, 2, 2)
 
 
+@pytest.mark.parametrize("kind", ["points-generator", "points-discriminator"])
+def test_coordinates_of_points_are_not_rounded_in_bfloat16(kind: str) -> None:
+    """1.4 and 1.401 are one number in bfloat16; the hidden products alone are rounded."""
+    own = {"latent": 0} if kind == "points-generator" else {}
+    made = network({"kind": kind, "dim": 2, "hidden": [64, 64], "steps": 4, **own})
+    x, t = drawn(50, 2).sign() * 1.4, torch.zeros(50, dtype=torch.long)
+    after = {} if own else {"after": x}
+    exact, further = made(x, t, **after), made(x + 1e-3, t, **after)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded, seen = made(x, t, **after), made(x + 1e-3, t, **after)
+    assert rounded.dtype == torch.float32
+    error = (rounded - exact).abs().max() / exact.abs().max()
+    assert 0.0 < error < 2.0**-7
+    assert (seen != rounded).float().mean() > 0.9
+    assert (further != exact).all()
+
+
 def test_points() -> None:
     generator = network({"kind": "points-generator", "dim": 2, "hidden": [16], "latent": 3,
                          "steps": 4})  # fmt: skip
     judge = network({"kind": "points-discriminator", "dim": 2, "hidden": [16], "steps": 4})
     x, t, z = drawn(5, 2), torch.arange(5) % 4, drawn(5, 3)
-    assert generator.body[0].in_features == 2 + 1 + 3 and judge.body[0].in_features == 2 + 2 + 1
+    assert (
+        generator.body.layers[0].in_features == 2 + 1 + 3
+        and judge.body.layers[0].in_features == 2 + 2 + 1
+    )
     assert generator(x, t, z).shape == (5, 2) and judge(x, t, x).shape == (5,)
     alone = network({"kind": "points-generator", "dim": 2, "hidden": [16], "latent": 3, "steps": 0})
     assert torch.equal(alone(x, t, z), alone(x + 1.0, t + 1, z))
