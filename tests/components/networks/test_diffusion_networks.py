@@ -124,10 +124,8 @@ def test_points() -> None:
                          "steps": 4})  # fmt: skip
     judge = network({"kind": "points-discriminator", "dim": 2, "hidden": [16], "steps": 4})
     x, t, z = drawn(5, 2), torch.arange(5) % 4, drawn(5, 3)
-    assert (
-        generator.body.layers[0].in_features == 2 + 1 + 3
-        and judge.body.layers[0].in_features == 2 + 2 + 1
-    )
+    entered = [made.state_dict()["body.layers.0.weight"].shape[1] for made in (generator, judge)]
+    assert entered == [2 + 1 + 3, 2 + 2 + 1]
     assert generator(x, t, z).shape == (5, 2) and judge(x, t, x).shape == (5,)
     alone = network({"kind": "points-generator", "dim": 2, "hidden": [16], "latent": 3, "steps": 0})
     assert torch.equal(alone(x, t, z), alone(x + 1.0, t + 1, z))
