@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable
-from time import perf_counter
 from typing import Any, cast
 
 import pytest
@@ -17,6 +14,7 @@ from components.models.denoising_gan import DenoisingGAN
 from pipelines.runtime.identity import REPOSITORY
 from pipelines.runtime.settings import DDPMPretrain, DenoisingGANPretrain, load_params
 from pipelines.training import ddpm, denoising_gan
+from tests.benchmarks.turns import medians
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 COUNT, ROUNDS = 100, 15
@@ -37,17 +35,6 @@ def many_steps() -> DDPM:
     return cast(DDPM, seeded(ddpm.describe(settings, IMAGES), 0).eval())
 
 
-def seconds(runs: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Medians, taken in turns."""
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(ROUNDS + 1):
-        for name, run in runs.items():
-            start = perf_counter()
-            run()
-            taken[name].append(perf_counter() - start)
-    return {name: statistics.median(times[1:]) for name, times in taken.items()}
-
-
 def test_sampling_beside_a_pass_and_beside_a_thousand_steps(benchmark: Any) -> None:
     """extra_info: passes of the generator that T = 4 costs, and how many times 1,000 steps do."""
     model, rival, generator = few_steps(), many_steps(), torch.Generator().manual_seed(0)
@@ -59,12 +46,13 @@ def test_sampling_beside_a_pass_and_beside_a_thousand_steps(benchmark: Any) -> N
     def one_pass() -> None:
         model.generator(state, t, z)
 
-    found = seconds(
+    found = medians(
         {
             "pass": one_pass,
             "few": lambda: model.sample(COUNT, generator),
             "share": lambda: rival.sample(COUNT, generator, sampler=short),
-        }
+        },
+        ROUNDS,
     )
     many = found["share"] * rival.process.steps / SHORT
     benchmark.extra_info |= {

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any, cast
 
 import pytest
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from components.datasets.loading import Batch
+from components.datasets.manifest import Manifest
 from components.learners.computing import Computing
 from components.learners.denoising_gan import AdversarialSettings, DenoisingGANLearner
 from components.learners.optimisation import Updater
@@ -22,32 +21,29 @@ from components.networks.fir import Downsample, Upsample
 from components.networks.group_norm import EPSILON, GroupNorm
 from pipelines.runtime.identity import REPOSITORY
 from pipelines.runtime.settings import DenoisingGANPretrain, load_params
-from pipelines.training.denoising import diffusion_of, seeded_discriminator
+from pipelines.training.denoising import seeded_discriminator
+from pipelines.training.denoising_gan import describe
 from pipelines.training.latent import optimisation_of
+from tests.benchmarks.turns import medians
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROUNDS, SHAPE = 9, (1, 16, 16)
+DATA = {
+    "mnist-16": Manifest("mnist-16", "images", SHAPE, "uint8", (), (0.0,), {}),
+    "25-gaussians": Manifest("25-gaussians", "points", (2,), "float32", (), (0.0,), {}),
+}
 STUDY = load_params(REPOSITORY / "pipelines/diffusion_gan/params.yaml")
 
 
-def learner_of(precision: str) -> DenoisingGANLearner:
-    """The learner of `ddgan-t4-mnist`, in a number format."""
-    settings = STUDY.pretrain["ddgan-t4-mnist"]
+def learner_of(precision: str, name: str = "ddgan-t4-mnist") -> DenoisingGANLearner:
+    """The learner of a denoising GAN of the study, in a number format."""
+    settings = STUDY.pretrain[name]
     assert isinstance(settings, DenoisingGANPretrain)
-    description = {
-        "kind": settings.kind,
-        "shape": list(SHAPE),
-        "network": settings.network.model_dump(),
-        "latent": settings.latent,
-        "diffusion": diffusion_of(settings.diffusion),
-        "predicts": settings.predicts,
-        "scale": settings.scale,
-    }
-    model = cast(DenoisingGAN, seeded(description, 0))
-    judge = seeded_discriminator(settings.discriminator.model_dump(), SHAPE, 4, True, seed=0)
+    model = cast(DenoisingGAN, seeded(describe(settings, DATA[settings.data]), 0))
+    described, steps = settings.discriminator.model_dump(), settings.diffusion.steps
     return DenoisingGANLearner(
         model,
-        judge,
+        seeded_discriminator(described, model.shape, steps, conditional=True, seed=0),
         AdversarialSettings(**settings.game.model_dump()),
         optimisation_of(settings.optimiser, settings.plan.steps),
         optimisation_of(settings.discriminator_optimiser, settings.plan.steps),
@@ -157,17 +153,6 @@ def parts_of(learner: DenoisingGANLearner, items: Batch) -> dict[str, Callable[[
     }
 
 
-def medians(runs: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Milliseconds of each, taken in turns."""
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(ROUNDS + 1):
-        for name, run in runs.items():
-            start = perf_counter()
-            run()
-            taken[name].append(1e3 * (perf_counter() - start))
-    return {name: statistics.median(times[1:]) for name, times in taken.items()}
-
-
 def test_plain_layers_are_the_same() -> None:
     """Else the comparison would be of two games."""
     ours, plain = learner_of("float32"), plain_learner()
@@ -183,5 +168,16 @@ def test_parts_of_a_step(benchmark: Any, way: str) -> None:
     learner = plain_learner() if way == "plain" else learner_of(way)
     items = batch()
     learner.training_step(items, 0)
-    benchmark.extra_info |= medians(parts_of(learner, items))
+    found = medians(parts_of(learner, items), ROUNDS)
+    benchmark.extra_info |= {name: 1e3 * seconds for name, seconds in found.items()}
     benchmark.pedantic(learner.training_step, (items, 1), rounds=ROUNDS)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_step_of_points(benchmark: Any, precision: str) -> None:
+    """A step of `ddgan-25-gaussians`, 512 points, one thread."""
+    learner = learner_of(precision, "ddgan-25-gaussians")
+    size = STUDY.pretrain["ddgan-25-gaussians"].plan.batch_size
+    items = Batch(torch.randn(size, 2, generator=torch.Generator().manual_seed(0)), None)
+    learner.training_step(items, 0)
+    benchmark.pedantic(learner.training_step, (items, 1), rounds=5 * ROUNDS)
