@@ -28,10 +28,10 @@ def fooled(generated: Tensor) -> Tensor:
 def squared_slope(logits: Tensor, x: Tensor) -> Tensor:
     """‖∇_x D‖² of each item, N, to be differentiated once more (R1 without γ/2, Eq. 6.16).
 
-    Mescheder et al., https://arxiv.org/abs/1801.04406.
+    Mescheder et al., https://arxiv.org/abs/1801.04406. Of an energy too.
 
     Args:
-        logits: N, computed from x.
+        logits: N, computed from x; or N energies.
         x: N×..., which asks for a gradient.
     """
     (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
