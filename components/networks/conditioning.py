@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from components.networks.glorot import linear
+
 LONGEST = 10_000.0
 """Of the wavelengths, in steps over 2π."""
 
@@ -39,7 +41,7 @@ class TimeEmbedding(nn.Module):
     def __init__(self, size: int, activation: nn.Module) -> None:
         super().__init__()
         self.size = size
-        self.layers = nn.Sequential(nn.Linear(size, size), activation, nn.Linear(size, size))
+        self.layers = nn.Sequential(linear(size, size), activation, linear(size, size))
 
     def forward(self, t: Tensor) -> Tensor:
         """Map N times to N×size."""
@@ -62,7 +64,7 @@ class MappingNetwork(nn.Module):
         sizes = [latent] + [embedding] * layers
         stack: list[nn.Module] = []
         for entering, leaving in itertools.pairwise(sizes):
-            stack += [nn.Linear(entering, leaving), nn.SiLU()]
+            stack += [linear(entering, leaving), nn.SiLU()]
         self.layers = nn.Sequential(*stack)
 
     def forward(self, z: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from components.errors import UserError
 from components.networks.conditioning import TimeEmbedding
+from components.networks.glorot import convolution, linear
 from components.networks.unet_blocks import HALF, resampling
 
 SLOPE = 0.2
@@ -52,13 +53,13 @@ class DiffusionDiscriminator(nn.Module):
             raise UserError(f"{size} pixels cannot be halved {sum(down)} times: fewer of `down`")
         self.conditional = conditional
         self.time = TimeEmbedding(embedding, nn.LeakyReLU(SLOPE))
-        self.entry = nn.Conv2d(channels * (2 if conditional else 1), width, 1)
+        self.entry = convolution(channels * (2 if conditional else 1), width, 1)
         self.blocks, present = nn.ModuleList(), width
         for multiplier, halved in zip(multipliers, down, strict=True):
             self.blocks.append(_Block(present, width * multiplier, embedding, halved))
             present = width * multiplier
-        self.last = nn.Conv2d(present + 1, present, 3, padding=1)
-        self.logit = nn.Linear(present, 1)
+        self.last = convolution(present + 1, present, 3)
+        self.logit = linear(present, 1)
 
     def forward(self, x: Tensor, t: Tensor, after: Tensor | None = None) -> Tensor:
         """Map pairs to logits of being true, float32 N.
@@ -81,11 +82,11 @@ class DiffusionDiscriminator(nn.Module):
 class _Block(nn.Module):
     def __init__(self, entering: int, leaving: int, embedding: int, halved: bool) -> None:
         super().__init__()
-        self.first = nn.Conv2d(entering, leaving, 3, padding=1)
-        self.time = nn.Linear(embedding, leaving)
-        self.second = nn.Conv2d(leaving, leaving, 3, padding=1)
+        self.first = convolution(entering, leaving, 3)
+        self.time = linear(embedding, leaving)
+        self.second = convolution(leaving, leaving, 3)
         self.shrink = resampling("down" if halved else "none")
-        self.skip = nn.Conv2d(entering, leaving, 1, bias=False)
+        self.skip = convolution(entering, leaving, 1, bias=False)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         h = self.first(functional.leaky_relu(x, SLOPE)) + self.time(time)[:, :, None, None]

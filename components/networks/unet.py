@@ -15,6 +15,7 @@ from torch.nn import functional
 from components.errors import UserError
 from components.networks.conditioning import MappingNetwork, TimeEmbedding
 from components.networks.fir import Downsample
+from components.networks.glorot import convolution
 from components.networks.group_norm import GroupNorm, groups_of
 from components.networks.unet_blocks import HALF, Attention, Resampling, ResidualBlock
 
@@ -76,7 +77,7 @@ class UNet(nn.Module):
                     layers.append(Attention(leaving, w))
             return nn.ModuleList(scale)
 
-        self.entry = nn.Conv2d(channels, width, 3, padding=1)
+        self.entry = convolution(channels, width, 3)
         self.down, self.shrink, self.pyramid = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         self.smaller = Downsample()
         present, side, skipped = width, size, [width]
@@ -88,7 +89,7 @@ class UNet(nn.Module):
             if i + 1 < len(multipliers):
                 self.shrink.append(block(present, present, "down"))
                 if progressive:
-                    self.pyramid.append(nn.Conv2d(channels, present, 3, padding=1))
+                    self.pyramid.append(convolution(channels, present, 3))
                 skipped.append(present)
                 side //= 2
         self.bottom = nn.ModuleList([block(present, present), block(present, present)])
@@ -103,7 +104,7 @@ class UNet(nn.Module):
                 self.grow.append(block(present, present, "up"))
                 side *= 2
         self.exit = GroupNorm(present, groups_of(present), w)
-        self.last = nn.Conv2d(present, channels, 3, padding=1)
+        self.last = convolution(present, channels, 3)
 
     def forward(self, x: Tensor, t: Tensor, z: Tensor | None = None) -> Tensor:
         """Map images.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from components.networks.fir import Downsample, Upsample
+from components.networks.glorot import convolution, linear
 from components.networks.group_norm import GroupNorm, groups_of
 
 HALF = 1.0 / math.sqrt(2.0)
@@ -47,13 +48,13 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.entry = GroupNorm(entering, groups_of(entering), embedding)
         self.resample = resampling(resample)
-        self.first = nn.Conv2d(entering, leaving, 3, padding=1)
-        self.time = nn.Linear(time, leaving)
+        self.first = convolution(entering, leaving, 3)
+        self.time = linear(time, leaving)
         self.middle = GroupNorm(leaving, groups_of(leaving), embedding)
         self.dropout = nn.Dropout(dropout)
-        self.second = _nearly_nothing(nn.Conv2d(leaving, leaving, 3, padding=1))
+        self.second = _nearly_nothing(convolution(leaving, leaving, 3))
         changes = entering != leaving or resample != "none"
-        self.skip = nn.Conv2d(entering, leaving, 1) if changes else nn.Identity()
+        self.skip = convolution(entering, leaving, 1) if changes else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor, w: Tensor | None) -> Tensor:
         """Map N×entering×H×W, N×time and N×embedding to N×leaving×H'×W'."""
@@ -75,8 +76,8 @@ class Attention(nn.Module):
     def __init__(self, channels: int, embedding: int | None) -> None:
         super().__init__()
         self.entry = GroupNorm(channels, groups_of(channels), embedding)
-        self.queries = nn.Linear(channels, 3 * channels)
-        self.result = _nearly_nothing(nn.Linear(channels, channels))
+        self.queries = linear(channels, 3 * channels)
+        self.result = _nearly_nothing(linear(channels, channels))
 
     def forward(self, x: Tensor, w: Tensor | None) -> Tensor:
         """Map N×C×H×W to the same."""
@@ -92,6 +93,4 @@ def _nearly_nothing(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
     """So that a fresh block is its skip: deep stacks of them train from the first step on."""
     with torch.no_grad():
         layer.weight.mul_(1e-5)
-        assert layer.bias is not None
-        layer.bias.zero_()
     return layer
