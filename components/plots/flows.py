@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from components.plots.densities import INK_OF_A_PANEL, PANEL
 
 DEPTH = 8.0
 """Nats below its own peak at which a log-density is as pale as paper."""
+NAME_WIDTH = 28
+"""Characters of a training's name that fit beside a panel; longer ones take two lines."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ def flow_panels(rows: Mapping[str, FlowRow], *, logarithmic: bool) -> Figure:
     for number, (name, row) in enumerate(rows.items()):
         samples, *maps = axes[4 * number : 4 * number + 4]
         _points(samples, np.asarray(row.samples), row.extent)
-        look.title(samples, f"{name}: samples" if len(rows) > 1 else "samples")
+        look.title(samples, "samples")
+        if len(rows) > 1:
+            look.label(samples, y=textwrap.fill(name, NAME_WIDTH))
         shown = {"EBM's own density": row.energy, "flow's density": row.flow, "truth": row.truth}
         for panel, (title, log_density) in zip(maps, shown.items(), strict=True):
             if log_density is None:

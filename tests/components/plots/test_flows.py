@@ -50,9 +50,20 @@ def test_maps_are_drawn_the_right_way_up(row: FlowRow) -> None:
 def test_rows_have_names_and_extents_of_their_own(row: FlowRow) -> None:
     other = dataclasses.replace(row, extent=5.0)
     figure = flow_panels({"roll": row, "grid": other}, logarithmic=True)
-    titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert titles == ["roll: samples", *TITLES[1:], "grid: samples", *TITLES[1:]]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == TITLES * 2
+    assert [axes.get_ylabel() for axes in figure.axes[::4]] == ["roll", "grid"]
     assert [axes.get_xlim()[1] for axes in figure.axes] == [2.0] * 4 + [5.0] * 4
+
+
+def test_long_names_stay_beside_their_own_row(row: FlowRow) -> None:
+    long = "Grid of 9 Gaussians, trained by maximum likelihood"
+    figure = flow_panels({long: row, "grid": row}, logarithmic=True)
+    figure_to_array(figure)
+    for first, second in zip(figure.axes, figure.axes[1:4], strict=False):
+        written = first._left_title.get_window_extent()  # type: ignore[attr-defined]
+        assert written.x1 < second.get_window_extent().x0
+    name, panel = figure.axes[0].yaxis.label.get_window_extent(), figure.axes[0].get_window_extent()
+    assert name.height <= 1.05 * panel.height and name.x1 < panel.x0
 
 
 def test_chains_without_a_density_leave_its_place_empty(row: FlowRow) -> None:
