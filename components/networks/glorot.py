@@ -1,8 +1,9 @@
 """Layers that begin as those of NCSN++ do: variance 2 / (entering + leaving), bias 0.
 
-Glorot and Bengio 2010 (PMLR 9:249), as Ho et al., https://arxiv.org/abs/2006.11239, and after them
-Song et al., https://arxiv.org/abs/2011.13456. PyTorch's own weights have a third of the variance:
-of them a discriminator without normalisation passes on little of what it sees.
+Entering and leaving are counted over a kernel's pixels. Glorot and Bengio 2010 (PMLR 9:249), as
+Ho et al., https://arxiv.org/abs/2006.11239, and Song et al., https://arxiv.org/abs/2011.13456.
+PyTorch's own weights have a third of that where as much leaves as enters: a discriminator without
+normalisation then passes on little of what it sees.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from torch import nn
 
 
 def convolution(entering: int, leaving: int, side: int, bias: bool = True) -> nn.Conv2d:
-    """From maps to maps of the same size.
+    """From N×entering×H×W to N×leaving×H×W.
 
     Args:
         entering: channels.
