@@ -150,7 +150,7 @@ def _map(
         panel.text(
             column + 0.5,
             row + 0.5,
-            f"{value:.3g}" if np.isfinite(value) else "×",
+            _measured(value) if np.isfinite(value) else "×",
             ha="center",
             va="center",
             fontsize=look.LABEL_SIZE,
@@ -241,6 +241,11 @@ def _ticks(panel: Axes, values: NDArray[np.float64]) -> None:
     if len(distinct) <= MOST_CELLS:
         panel.set_xticks(distinct, [f"{value:g}" for value in distinct])
         panel.set_xticks([], minor=True)
+
+
+def _measured(value: float) -> str:
+    """Three digits, of a thousand and more all before the point."""
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
 
 
 def _spoken(value: Any) -> str:

@@ -26,11 +26,11 @@ def within(figure: Figure) -> bool:
 
 def test_a_full_grid_of_two_settings_is_a_map() -> None:
     settings = {"step_size": [0.1, 0.2, 0.1, 0.2], "steps": [5, 5, 10, 10]}
-    figure = metric_over_settings(settings, [4.0, 3.0, NAN, 1.0], MEASURE, best=3)
+    figure = metric_over_settings(settings, [1285.9, 0.05123, NAN, 1.0], MEASURE, best=3)
     panel = figure.axes[0]
     assert {text.get_text(): text.get_position() for text in panel.texts} == {
-        "4": (0.5, 0.5),
-        "3": (1.5, 0.5),
+        "1,286": (0.5, 0.5),
+        "0.0512": (1.5, 0.5),
         "×": (0.5, 1.5),
         "1": (1.5, 1.5),
     }
