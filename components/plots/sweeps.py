@@ -145,7 +145,7 @@ def _map(
     mesh = panel.pcolormesh(grid, cmap=f"{look.DENSITY_COLOURS}_r", norm=norm)
     shades = norm(grid)
     for row, column in np.ndindex(grid.shape):
-        value = grid[row, column]
+        value = float(grid[row, column])
         dark = np.isfinite(value) and shades[row, column] < 0.5
         panel.text(
             column + 0.5,
