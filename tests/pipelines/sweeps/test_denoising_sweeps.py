@@ -41,7 +41,8 @@ def test_each_value_of_a_training_sweep_is_a_training(name: str) -> None:
             *_, section, key = ["", *path.split(".")[2:]]
             settings = trial.pretrain[sweep.model]
             assert getattr(getattr(settings, section) if section else settings, key) == value
-            assert settings.plan.steps == 5000
+            steps = sweep.fixed[f"pretrain.{sweep.model}.plan.steps"]
+            assert settings.plan.steps == steps < STUDY.pretrain[sweep.model].plan.steps
 
 
 def test_samples_are_of_the_model_that_their_entry_names(
