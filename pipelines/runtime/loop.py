@@ -8,6 +8,7 @@ one left alone, because a checkpoint holds all that the next step depends on.
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -74,6 +75,7 @@ class _Run:
         self.stopped = False
         self.pending: list[Metrics] = []
         self.note = ""
+        self.began = time.monotonic()
 
     def run(self, saved: State | None) -> Outcome:
         if saved is None:
@@ -82,6 +84,7 @@ class _Run:
             good = self._snapshot()
         else:
             self._restore(saved)
+            self.began -= self.outcome.seconds
             self.reporter.said(f"goes on from the checkpoint of step {self.outcome.step}")
             if saved["workers"] != world_size():
                 self._take_up(saved["workers"])
@@ -108,7 +111,11 @@ class _Run:
                 good = self._snapshot()
                 self.store.save(step, good)
         self._keep_best()
+        self.outcome.seconds = self._seconds()
         return self.outcome
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self.began
 
     def _step(self) -> None:
         step = self.outcome.step
@@ -184,6 +191,7 @@ class _Run:
                 "history": [dict(row) for row in self.outcome.history],
                 "abandoned": [dict(row) for row in self.outcome.abandoned],
                 "finished": True,
+                "seconds": self._seconds(),
             },
         }
 

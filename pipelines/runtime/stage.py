@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,9 +92,8 @@ def train_and_export(training: Training, params: Params) -> Outcome:
         )
         with row.attempt():
             row.settings(settings)
-            started = time.monotonic()
             trained = run_training(job, params.runtime, storage, row)
-            figures = _figures(training.model, trained.outcome, time.monotonic() - started)
+            figures = _figures(training.model, trained.outcome)
             figures["start_seconds"] = round(trained.start_seconds, 1)
             plots = root / "plots" / training.stage / training.name
             figures |= _write_outputs(training, settings, trained, plots)
@@ -170,13 +168,13 @@ def _told(outcome: Outcome) -> str:
     return "; ".join(f"step {step}: {reason}" for step, reason in outcome.rollbacks)
 
 
-def _figures(model: Description, outcome: Outcome, seconds: float) -> dict[str, Any]:
+def _figures(model: Description, outcome: Outcome) -> dict[str, Any]:
     parameters = sum(p.numel() for p in build_model(model).parameters())
     figures: dict[str, Any] = {
         "steps": outcome.step,
         "kept_step": outcome.kept_step,
         "rollbacks": len(outcome.rollbacks),
-        "seconds": round(seconds, 1),
+        "seconds": round(outcome.seconds, 1),
         "parameters": parameters,
     }
     if outcome.kept_score is not None:

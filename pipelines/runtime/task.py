@@ -82,6 +82,8 @@ class Outcome:
         history: rows of the curves, each with its step.
         abandoned: rows of the attempts that were rolled back, with the number of the ``attempt``.
         finished: False if it ended on a divergence that no rollback cured.
+        seconds: of training, validation and rollbacks included, in all processes that it took; not
+            what a killed one did after its last checkpoint. Two runs are equal whatever they took.
     """
 
     step: int = 0
@@ -91,3 +93,4 @@ class Outcome:
     history: list[dict[str, float]] = field(default_factory=list)
     abandoned: list[dict[str, float]] = field(default_factory=list)
     finished: bool = True
+    seconds: float = field(default=0.0, compare=False)

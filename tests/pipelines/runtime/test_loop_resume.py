@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -42,9 +41,21 @@ def test_killed_after_any_checkpoint_it_ends_the_same(
         with pytest.raises(KilledError):
             run(task(make(), validate), settings, MortalStore(folder, lives))
         resumed = task(make(), validate)
-        assert asdict(run(resumed, settings, FolderStore(folder))) == asdict(outcome)
+        assert run(resumed, settings, FolderStore(folder)) == outcome
         assert_same(exported(resumed), exported(undisturbed))
         assert_same(resumed.learner.state_dict()["updater"]["network"], _network(undisturbed))
+
+
+def test_the_time_of_all_processes_counts(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    with pytest.raises(KilledError):
+        run(task(elbo_learner(), elbo_score), plan(), MortalStore(tmp_path, 2))
+    state = store.load()
+    assert state is not None and state["outcome"]["seconds"] > 0.0
+    state["outcome"]["seconds"] = 5000.0
+    store.save(state["outcome"]["step"] + 1, state)
+    found = run(task(elbo_learner(), elbo_score), plan(), store).seconds
+    assert 5000.0 < found < 6000.0
 
 
 def _network(made: Task) -> dict[str, Tensor]:

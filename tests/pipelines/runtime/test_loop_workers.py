@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from pipelines.runtime.task import Outcome
 from tests.two_workers import run_two
 
 Results = list[dict[str, Any]]
@@ -29,7 +30,7 @@ def test_the_first_worker_judges_for_all(results: Results) -> None:
     assert first["calls"] == [4, 8, 12] and second["calls"] == []
     assert first["pictures"] == [4, 8, 12] and second["pictures"] == []
     # Kept and stopped by the first one's scores: 5, 3, 4.
-    assert first["outcome"] == second["outcome"]
+    assert Outcome(**first["outcome"]) == Outcome(**second["outcome"])
     assert first["outcome"]["step"] == 12
     assert (first["outcome"]["kept_step"], first["outcome"]["kept_score"]) == (8, 3.0)
     assert_same_weights(results, "judged")
@@ -37,7 +38,7 @@ def test_the_first_worker_judges_for_all(results: Results) -> None:
 
 def test_what_breaks_on_one_worker_is_rolled_back_on_both(results: Results) -> None:
     first, second = (found["broken"] for found in results)
-    assert first["outcome"] == second["outcome"]
+    assert Outcome(**first["outcome"]) == Outcome(**second["outcome"])
     assert first["outcome"]["rollbacks"] == [(10, "weights not finite")]
     assert first["outcome"]["finished"] and first["outcome"]["step"] == 24
     # Each goes on with a new random stream of its own.
