@@ -225,6 +225,7 @@ def check_trained(project: Project) -> None:
     for name in MODELS:
         lines = (project.root / f"plots/pretrain/{name}/training.csv").read_text().splitlines()
         logged = set(lines[0].split(","))
+        assert figures(project, "pretrain", name)["seconds"] > 0.0
         wanted = {"loss"} if name == "ddpm-digits" else {"loss_discriminator", "loss_generator"}
         assert wanted <= logged and len(lines) > 2
         assert (set(LOSSES["columns"]) <= logged) == (
