@@ -63,12 +63,7 @@ def mode_coverage(
             f"{broken} of {len(points)} generated points are not finite: the sampler has diverged;"
             " try a smaller step size"
         )
-    distances, nearest = torch.cdist(
-        points.double(),
-        centres.to(points.device, torch.float64),
-        # The faster way by matrix products is off by more than a narrow mode's sigma.
-        compute_mode="donot_use_mm_for_euclid_dist",
-    ).min(dim=1)
+    distances, nearest = _nearest(points, centres)
     within = distances <= threshold * sigma
     shares = torch.bincount(nearest, minlength=len(centres)).double() / len(points)
     return ModeCoverage(
@@ -77,3 +72,37 @@ def mode_coverage(
         high_quality_fraction=(distances <= quality_threshold * sigma).double().mean().item(),
         mode_kl=math.log(len(centres)) + torch.special.xlogy(shares, shares).sum().item(),
     )
+
+
+def scarcest_mode(
+    points: Tensor, centres: Tensor, sigma: float, quality_threshold: float = 3.0
+) -> float:
+    """The share of the mode that has fewest, over an equal share: 1 where all have as many.
+
+    That a mode has a point, which is all that ``modes`` asks, is said of 1 in 10,000 too. Points
+    within the threshold of a mode are counted.
+
+    Args:
+        points: finite, N×D, generated.
+        centres: floating point, K×D.
+        sigma: standard deviation of each mode along each axis, in the points' unit.
+        quality_threshold: see `mode_coverage`.
+
+    Returns:
+        0 (a mode has none, or all are farther off) to 1.
+    """
+    distances, nearest = _nearest(points, centres)
+    met = nearest[distances <= quality_threshold * sigma]
+    counts = torch.bincount(met, minlength=len(centres))
+    return len(centres) * counts.min().item() / max(len(met), 1)
+
+
+def _nearest(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance to the nearest centre, and its number, N each."""
+    distances, nearest = torch.cdist(
+        points.double(),
+        centres.to(points.device, torch.float64),
+        # The faster way by matrix products is off by more than a narrow mode's sigma.
+        compute_mode="donot_use_mm_for_euclid_dist",
+    ).min(dim=1)
+    return distances, nearest

@@ -26,7 +26,7 @@ from components.plots.densities import scatter_panels
 from components.plots.grids import image_grid, save_png
 from components.plots.rows import interpolation_grid
 from pipelines.judging.distances import SEED, judge_distances, read_draws
-from pipelines.judging.modes import mode_figures
+from pipelines.judging.modes import mode_figures, over_draws, scarcest_figures
 from pipelines.runtime.settings import (
     DenoisingImageEvaluate,
     DenoisingPointEvaluate,
@@ -96,15 +96,15 @@ def judge_denoised_points(
         numbers: where the points that are shown go.
 
     Returns:
-        Flat figures: those of `mode_figures`, the truth's own as ``KEY_true``, and
-        ``sampling_seconds``.
+        Flat figures: those of `mode_figures` and `scarcest_figures`, the truth's own as
+        ``KEY_true``, and ``sampling_seconds``.
     """
     truth = density(settings.data)
     draws = [torch.from_numpy(np.load(file)) for file in sorted(samples.glob("draw-*.npy"))]
     test = read_split(Path("data/shards") / settings.data, "test").x[: len(draws[0])]
     figures: dict[str, Any] = {"count": len(draws[0]), "draws": len(draws)}
-    figures |= mode_figures(draws, truth, settings.mode_radius)
-    own = mode_figures([test], truth, settings.mode_radius)
+    figures |= mode_figures(draws, truth, settings.mode_radius) | scarcest_figures(draws, truth)
+    own = mode_figures([test], truth, settings.mode_radius) | scarcest_figures([test], truth)
     figures |= {f"{key}_true": value for key, value in own.items()}
     figures |= _cost(samples, model, settings.timing_count)
     shown = {"data": test[:POINTS_SHOWN].numpy(), "samples": draws[0][:POINTS_SHOWN].numpy()}
@@ -151,13 +151,7 @@ def _stacked(
         read.append(classes.numpy())
         rows.append(stacked_coverage(classes, count)._asdict())
     np.savez_compressed(numbers / "classes.npz", classes=np.stack(read))
-    figures: dict[str, float] = {}
-    for key in rows[0]:
-        values = [float(row[key]) for row in rows]
-        figures[key] = statistics.fmean(values)
-        if len(values) > 1:
-            figures[f"{key}_std"] = statistics.stdev(values)
-    return figures
+    return over_draws(rows)
 
 
 def _cost(samples: Path, model: nn.Module, count: int) -> dict[str, float]:

@@ -271,6 +271,7 @@ def check_judged(project: Project) -> None:
         if name in ON_POINTS:
             assert 0.0 <= found["high_quality_fraction"] <= found["high_quality_fraction_true"]
             assert 20.0 <= found["modes_true"] <= 25.0  # of 100 points
+            assert 0.0 <= found["scarcest_mode"] <= 1.0 and found["scarcest_mode_true"] < 1.0
         else:
             assert found["frechet_classifier"] > found["frechet_classifier_floor"]
             assert 0.0 <= found["recall_classifier"] <= 1.0

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from components.errors import UserError
-from components.metrics.modes import mode_coverage
+from components.metrics.modes import mode_coverage, scarcest_mode
 
 SIGMA = 0.05
 
@@ -43,6 +43,17 @@ def test_points_counted_by_hand(centres: Tensor) -> None:
     assert coverage.high_quality_fraction == pytest.approx(2 / 6)
     divergence = 5 / 6 * math.log(25 * 5 / 6) + 1 / 6 * math.log(25 / 6)
     assert coverage.mode_kl == pytest.approx(divergence)
+
+
+def test_the_scarcest_mode(centres: Tensor) -> None:
+    even = centres.repeat(4, 1)
+    assert scarcest_mode(even, centres, SIGMA) == 1.0
+    # 99 points, 3 of them at mode 0; far ones and those beyond 3 sigma are not counted.
+    off = torch.tensor([[3.1 * SIGMA, 0.0], [1.0, 0.0]])
+    assert scarcest_mode(torch.cat([even[1:], off]), centres, SIGMA) == pytest.approx(25 * 3 / 99)
+    assert scarcest_mode(centres[1:], centres, SIGMA) == 0.0
+    assert scarcest_mode(centres + 1.0, centres, SIGMA) == 0.0
+    assert scarcest_mode(centres + 3.5 * SIGMA, centres, SIGMA, quality_threshold=5.0) == 1.0
 
 
 def test_thresholds_are_the_caller_s(centres: Tensor) -> None:

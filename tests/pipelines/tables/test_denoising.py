@@ -55,6 +55,7 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         figures = {"seeds": 3, "modes": modes, "high_quality_fraction": quality, "nfe": 4.0}
         figures |= {"high_quality_fraction_true": 0.989, "mode_kl": 0.01, "mode_kl_true": 0.001}
         figures |= {"sampling_seconds": 0.02, "high_quality_fraction_std_over_seeds": 0.01}
+        figures |= {"scarcest_mode": 0.7, "scarcest_mode_true": 0.9}
         write(Path(f"metrics/average/{name}.json"), figures)
         folder = Path(f"judged/{name}")
         folder.mkdir(parents=True)
