@@ -19,6 +19,8 @@ from PIL import Image
 Pixels = NDArray[np.uint8]
 """A picture: uint8, H×W×3, 0..255."""
 
+CELL = 56
+"""Small images are enlarged by a whole factor to about so many pixels."""
 GAP = 1
 GAP_VALUE = 255
 
@@ -50,6 +52,15 @@ def image_grid(images: ArrayLike, columns: int, scale: int = 1) -> Pixels:
     grid = grid.reshape(rows, columns, height + GAP, width + GAP, 3).swapaxes(1, 2)
     grid = grid.reshape(rows * (height + GAP), columns * (width + GAP), 3)
     return np.pad(grid, ((0, GAP), (0, GAP), (0, 0)), constant_values=GAP_VALUE)
+
+
+def enlargement(size: int) -> int:
+    """The `scale` of a grid in which images of this size are seen without a magnifying glass.
+
+    >>> [enlargement(size) for size in (8, 16, 28, 32, 256)]
+    [7, 4, 2, 2, 1]
+    """
+    return max(round(CELL / size), 1)
 
 
 def figure_to_array(figure: Figure) -> Pixels:

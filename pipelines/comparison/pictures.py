@@ -12,16 +12,13 @@ from matplotlib.figure import Figure
 from components.plots.chains import image_chain, point_chain
 from components.plots.curves import training_overview
 from components.plots.densities import density_panels, scatter_panels
-from components.plots.grids import Pixels, image_grid, png_bytes
+from components.plots.grids import Pixels, enlargement, image_grid, png_bytes
 from components.plots.histograms import bars
-from pipelines.comparison.files import Array
 from pipelines.comparison.inputs import Chain, Model, Pair
 from pipelines.comparison.measures import measure_of
 
 COLUMNS, ROWS = 10, 10
 POINTS = 5000
-CELL = 56
-"""Images of a grid are enlarged by a whole factor to about so many pixels."""
 CHAINS = 8
 
 
@@ -61,7 +58,7 @@ def samples(pair: Pair) -> list[Picture]:
         text = f"{count:,} test points, and as many samples of the base and of the composition"
         return [_drawn(scatter_panels(clouds, pair.judging.extent), text)]
     return [
-        _drawn(image_grid(items[: COLUMNS * ROWS], COLUMNS, _scale(items)), text)
+        _drawn(image_grid(items[: COLUMNS * ROWS], COLUMNS, enlargement(items.shape[-1])), text)
         for items, text in shown.values()
     ]
 
@@ -77,7 +74,7 @@ def chain(pair: Pair) -> Picture | None:
         return _drawn(figure, f"{text} {_listed(found)} Langevin steps")
     states = found.states[:, :CHAINS]
     text = "One chain a row, started at a sample of the base (left); columns are Langevin steps"
-    return _drawn(image_chain(states, found.steps, _scale(states[0])), text)
+    return _drawn(image_chain(states, found.steps, enlargement(states.shape[-1])), text)
 
 
 def densities(pair: Pair) -> list[Picture]:
@@ -138,10 +135,6 @@ def _judged(pair: Pair, stem: str, text: str) -> list[Picture]:
 
 def _drawn(picture: Pixels | Figure, text: str) -> Picture:
     return Picture(data_uri(png_bytes(picture)), text, pixels=isinstance(picture, np.ndarray))
-
-
-def _scale(items: Array) -> int:
-    return max(round(CELL / int(items.shape[-1])), 1)
 
 
 def _listed(found: Chain) -> str:

@@ -23,7 +23,7 @@ from components.models.denoising_gan import DenoisingGAN
 from components.models.export import load_model, read_story
 from components.networks.classifier import StackedClassifier
 from components.plots.densities import scatter_panels
-from components.plots.grids import image_grid, save_png
+from components.plots.grids import enlargement, image_grid, save_png
 from components.plots.rows import interpolation_grid
 from pipelines.judging.distances import SEED, judge_distances, read_draws
 from pipelines.judging.modes import mode_figures, over_draws, scarcest_figures
@@ -64,7 +64,8 @@ def judge_denoised_images(
     """
     device = next(model.parameters()).device
     draws = read_draws(samples)
-    save_png(image_grid(draws[0][:SHOWN], COLUMNS), folder / "samples.png")
+    shown = draws[0][:SHOWN]
+    save_png(image_grid(shown, COLUMNS, enlargement(shown.shape[-1])), folder / "samples.png")
     figures = judge_distances(draws, settings.data, settings, device, settings.precision_recall)
     if CLASSIFIER in settings.extractors:
         figures |= _stacked(draws, settings.data, device, numbers)
@@ -72,8 +73,8 @@ def judge_denoised_images(
     times = json.loads((samples / "sampling.json").read_text())["chain_steps"]
     if times:
         states = np.load(samples / "path.npy")
-        items = quantise(torch.from_numpy(states)).transpose(0, 1)
-        save_png(interpolation_grid(items.numpy()), folder / "path.png")
+        lines = quantise(torch.from_numpy(states)).transpose(0, 1).numpy()
+        save_png(interpolation_grid(lines, enlargement(lines.shape[-1])), folder / "path.png")
     if settings.guesses is not None:
         save_png(guess_grid(model, settings.guesses, settings.data), folder / "guesses.png")
     return figures
@@ -133,7 +134,8 @@ def guess_grid(model: nn.Module, settings: Guesses, data: str) -> np.ndarray[Any
         columns.append(quantise(model.states.items(noisy)).cpu())
         guesses = model.guesses(noisy, t - 1, settings.draws, generator)
         columns += list(quantise(guesses).cpu())
-    return interpolation_grid(torch.stack(columns, dim=1).numpy())
+    rows = torch.stack(columns, dim=1).numpy()
+    return interpolation_grid(rows, enlargement(rows.shape[-1]))
 
 
 def _stacked(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from components.images import quantise
 from components.plots.densities import scatter_panels
-from components.plots.grids import figure_to_array, image_grid
+from components.plots.grids import enlargement, figure_to_array, image_grid
 
 COLUMNS = 8
 
@@ -24,6 +24,6 @@ def picture_of(items: Tensor) -> np.ndarray[Any, Any]:
         uint8, H×W×3.
     """
     if items.dim() == 4:
-        return image_grid(quantise(items).cpu(), COLUMNS)
+        return image_grid(quantise(items).cpu(), COLUMNS, enlargement(items.shape[-1]))
     extent = float(items.abs().max()) * 1.05
     return figure_to_array(scatter_panels({"samples": items.cpu().numpy()}, extent))

@@ -23,7 +23,7 @@ from components.learners.learner import as_model_input
 from components.models.ddpm import DDPM
 from components.models.denoising_gan import DenoisingGAN
 from components.models.export import load_model
-from components.plots.grids import save_png
+from components.plots.grids import enlargement, save_png
 from components.plots.rows import interpolation_grid
 from pipelines.runtime.cli import run_stage
 from pipelines.runtime.settings import Params, Synthesis, entry
@@ -48,7 +48,7 @@ def main(name: str, params: Params) -> None:
     strokes = strokes_of(settings, model.shape)
     shown = synthesised(model, strokes, settings)
     with whole_folder(Path("plots/synthesise") / name) as folder:
-        save_png(interpolation_grid(shown), folder / "strokes.png")
+        save_png(interpolation_grid(shown, enlargement(shown.shape[-1])), folder / "strokes.png")
     print(f"synthesise {name}: plots/synthesise/{name}/strokes.png")
 
 

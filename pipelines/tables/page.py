@@ -11,9 +11,9 @@ from markupsafe import Markup
 from components.datasets.shards import read_split
 from components.errors import UserError
 from components.plots.curves import side_by_side
-from components.plots.grids import image_grid, png_bytes
+from components.plots.grids import enlargement, image_grid, png_bytes
 from pipelines.comparison.markup import template
-from pipelines.comparison.pictures import CELL, COLUMNS, ROWS, Picture, data_uri
+from pipelines.comparison.pictures import COLUMNS, ROWS, Picture, data_uri
 from pipelines.report import page as report_page
 from pipelines.runtime.settings import Curve, Table
 from pipelines.tables import layout
@@ -96,7 +96,7 @@ def _curve(curve: Curve, entrants: Sequence[Entrant]) -> Picture:
 
 def _data(name: str) -> Picture:
     images = read_split(Path("data/shards") / name, "test").x[: COLUMNS * ROWS].numpy()
-    grid = image_grid(images, COLUMNS, max(round(CELL / images.shape[-1]), 1))
+    grid = image_grid(images, COLUMNS, enlargement(images.shape[-1]))
     return Picture(data_uri(png_bytes(grid)), f"test images of {name}", pixels=True)
 
 
