@@ -282,7 +282,8 @@ def check_judged(project: Project) -> None:
     plots = project.root / "plots/evaluate/ddgan-digits"
     assert {path.stem for path in plots.glob("*.png")} == {"samples", "path", "guesses"}
     # 10 columns of 8 pixels, each 7 wide, and gaps of one.
-    assert Image.open(plots / "samples.png").width == 10 * (8 * 7 + 1) + 1
+    with Image.open(plots / "samples.png") as picture:
+        assert picture.width == 10 * (8 * 7 + 1) + 1
 
 
 def test_the_study_is_of_the_settings_that_its_rows_say() -> None:
