@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any, cast
 
 import numpy as np
@@ -26,7 +25,7 @@ from components.metrics.sliced import sliced_wasserstein
 from components.models.gradient_flow import GradientFlow
 from components.plots.flows import FlowRow, flow_panels
 from components.samplers.gradient_flow import FlowError
-from pipelines.judging.modes import mode_figures
+from pipelines.judging.modes import mode_figures, over_draws
 from pipelines.runtime.progress import ProgressDisplay
 from pipelines.runtime.settings import FlowEvaluate
 
@@ -144,9 +143,10 @@ def _distances(
     }
     real, figures = test[:count], dict[str, Any](distance_count=count)
     for prefix, points in sets.items():
-        figures |= _over_draws(f"{prefix}sliced_wasserstein", points, _sliced(real, settings))
-        figures |= _over_draws(
-            f"{prefix}energy_distance", points, lambda x: energy_distance(x, real)
+        sliced = _sliced(real, settings)
+        figures |= over_draws([{f"{prefix}sliced_wasserstein": sliced(x)} for x in points])
+        figures |= over_draws(
+            [{f"{prefix}energy_distance": energy_distance(x, real)} for x in points]
         )
     return figures
 
@@ -158,14 +158,6 @@ def _sliced(real: Tensor, settings: FlowEvaluate) -> Callable[[Tensor], float]:
         return sliced_wasserstein(points, real, settings.directions, generator)
 
     return distance
-
-
-def _over_draws(
-    key: str, draws: list[Tensor], distance: Callable[[Tensor], float]
-) -> dict[str, float]:
-    values = [distance(points) for points in draws]
-    figures = {key: fmean(values)}
-    return figures if len(values) == 1 else figures | {f"{key}_std": stdev(values)}
 
 
 def _pictures(
