@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from components.datasets.toy import GaussianGrid, density
 from components.errors import UserError
+from components.metrics.modes import mode_coverage
 from components.samplers.denoising import chosen_times, ddim, denoise, probability_flow
 from components.samplers.diffusion import DiffusionProcess, DiffusionSettings
 
@@ -95,6 +97,28 @@ def test_ancestral_sampling_draws_the_data() -> None:
 
     drawn = denoise(step, normal(count), 1000).state
     assert drawn.var().item() == pytest.approx(VARIANCE, rel=0.04)
+
+
+def test_a_hundred_steps_with_the_exact_noise_draw_25_gaussians() -> None:
+    """E[ε | x] of a mixture: what the diffusion model of the study lacks is not its sampler's."""
+    found, points = process(1000), density("25-gaussians")
+    assert isinstance(points, GaussianGrid)
+    scale = 4.745  # the study's
+    centres, sigma = points.centres / scale, points.sigma / scale
+
+    def noise_of(after: Tensor, t: Tensor) -> Tensor:
+        signal, noise = found.signal[t[0] + 1], found.noise[t[0] + 1]
+        variance = (signal * sigma).square() + noise.square()
+        distances = (after[:, None] - signal * centres).square().sum(dim=2)
+        nearby = (-0.5 * distances / variance).softmax(dim=1) @ centres
+        return noise * (after - signal * nearby) / variance
+
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(2000, 2, generator=generator).double()
+    drawn = ddim(noise_of, found, start, 100, generator, eta=1.0).state * scale
+    coverage = mode_coverage(drawn, points.centres, points.sigma)
+    assert coverage.modes == 25
+    assert coverage.high_quality_fraction > 0.99
 
 
 def test_what_is_kept_is_what_was_passed() -> None:
