@@ -86,7 +86,7 @@ def read_pictures(folder: Path, target: str) -> dict[str, bytes]:
 
 
 def _missing(path: Path, target: str) -> UserError:
-    return UserError(f"the comparison needs {path}, which is not there: run dvc repro {target}")
+    return UserError(f"{path} is not there: run dvc repro {target}")
 
 
 def _broken(path: Path, target: str, why: object) -> UserError:

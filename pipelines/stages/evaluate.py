@@ -9,13 +9,13 @@ judged/NAME; the figures go to the model's row in MLflow too.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 
 from components.files import whole_folder
 from components.models.export import load_model, weights_digest
+from pipelines.comparison.files import read_json
 from pipelines.runtime.cli import run_stage
 from pipelines.runtime.outputs import write_json
 from pipelines.runtime.settings import Params, entry
@@ -28,8 +28,9 @@ def main(name: str, params: Params) -> None:
     torch.set_num_threads(params.runtime.threads)
     device = torch.device("cuda" if params.runtime.gpu else "cpu")
     source = getattr(settings, "model", name)
-    model, samples = load_model(Path("models") / source, device), Path("samples") / name
-    sampling = json.loads((samples / "sampling.json").read_text())
+    samples = Path("samples") / name
+    sampling = read_json(samples / "sampling.json", f"sample@{name}")
+    model = load_model(Path("models") / source, device)
     plots = Path("plots/evaluate") / name
     # Before the work: a tracking server that is away shall be said at once.
     tracker = Tracker(params.runtime, Path.cwd())
