@@ -16,7 +16,6 @@ from components.datasets.shards import read_split
 from components.datasets.toy import density
 from components.errors import UserError
 from components.images import quantise
-from components.learners.learner import as_model_input
 from components.metrics.extractors import CLASSIFIER
 from components.metrics.stacked import classes_of, stacked_coverage
 from components.models.denoising_gan import DenoisingGAN
@@ -26,12 +25,12 @@ from components.plots.densities import scatter_panels
 from components.plots.grids import enlargement, image_grid, save_png
 from components.plots.rows import interpolation_grid
 from pipelines.judging.distances import SEED, judge_distances, read_draws
+from pipelines.judging.guesses import guess_grid
 from pipelines.judging.modes import mode_figures, over_draws, scarcest_figures
 from pipelines.runtime.settings import (
     DenoisingImageEvaluate,
     DenoisingPointEvaluate,
     DenoisingSample,
-    Guesses,
 )
 from pipelines.sampling.denoising import denoised
 
@@ -76,7 +75,12 @@ def judge_denoised_images(
         lines = quantise(torch.from_numpy(states)).transpose(0, 1).numpy()
         save_png(interpolation_grid(lines, enlargement(lines.shape[-1])), folder / "path.png")
     if settings.guesses is not None:
-        save_png(guess_grid(model, settings.guesses, settings.data), folder / "guesses.png")
+        if not isinstance(model, DenoisingGAN):
+            raise UserError("guesses of x_0 are drawn by a denoising GAN: set guesses to null")
+        images = read_split(Path("data/shards") / settings.data, "test").x
+        wanted = settings.guesses
+        grid = guess_grid(model, images[: wanted.images], wanted.draws, SEED)
+        save_png(grid, folder / "guesses.png")
     return figures
 
 
@@ -112,30 +116,6 @@ def judge_denoised_points(
     np.savez_compressed(numbers / "points.npz", samples=shown["samples"])
     scatter_panels(shown, settings.extent).savefig(folder / "samples.png")
     return figures
-
-
-def guess_grid(model: nn.Module, settings: Guesses, data: str) -> np.ndarray[Any, Any]:
-    """Test images, and for each t the noisy one and draws of x_0 given it: a row an image.
-
-    Raises:
-        UserError: another model than a denoising GAN that predicts x_0.
-    """
-    if not isinstance(model, DenoisingGAN):
-        raise UserError("guesses of x_0 are drawn by a denoising GAN: set guesses to null")
-    device = next(model.parameters()).device
-    generator = torch.Generator(device).manual_seed(SEED)
-    images = read_split(Path("data/shards") / data, "test").x[: settings.images]
-    clean = model.states.of(as_model_input(images, device))
-    columns = [images]
-    for t in range(1, model.process.steps + 1):
-        times = torch.full((len(clean),), t, device=device)
-        noise = torch.empty_like(clean).normal_(generator=generator)
-        noisy = model.process.diffuse(clean, times, noise)
-        columns.append(quantise(model.states.items(noisy)).cpu())
-        guesses = model.guesses(noisy, t - 1, settings.draws, generator)
-        columns += list(quantise(guesses).cpu())
-    rows = torch.stack(columns, dim=1).numpy()
-    return interpolation_grid(rows, enlargement(rows.shape[-1]))
 
 
 def _stacked(

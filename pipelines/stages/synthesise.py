@@ -1,8 +1,9 @@
 """Make images of strokes: synthesise.NAME of the settings (dissertation, 6.4.6).
 
 A picture of your own (--set synthesise.NAME.picture=PATH), or test images flattened to a few
-colours, is noised in part and denoised. Writes plots/synthesise/NAME/strokes.png: strokes in the
-first row, results below them.
+colours, is noised in part and denoised. Writes plots/synthesise/NAME/strokes.png, strokes in the
+first row, results below them; of a denoising GAN guesses.png too: a row a picture, which is noised
+to each x_t and followed by draws of x_0 given x_t. Both go to the model's row in MLflow.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from components.images import as_rgb, quantise, resize, to_unit
 from components.learners.learner import as_model_input
 from components.models.ddpm import DDPM
 from components.models.denoising_gan import DenoisingGAN
-from components.models.export import load_model
+from components.models.export import load_model, weights_digest
 from components.plots.grids import enlargement, save_png
 from components.plots.rows import interpolation_grid
+from pipelines.judging.guesses import guess_grid
 from pipelines.runtime.cli import run_stage
 from pipelines.runtime.settings import Params, Synthesis, entry
+from pipelines.runtime.tracking import WEIGHTS_TAG, Tracker
 
 LARGEST = 50_000_000
 """Pixels of a picture that is read."""
@@ -46,10 +49,20 @@ def main(name: str, params: Params) -> None:
             f"{settings.steps}"
         )
     strokes = strokes_of(settings, model.shape)
+    tracker = Tracker(params.runtime, Path.cwd())
     shown = synthesised(model, strokes, settings)
-    with whole_folder(Path("plots/synthesise") / name) as folder:
+    plots = Path("plots/synthesise") / name
+    with whole_folder(plots) as folder:
         save_png(interpolation_grid(shown, enlargement(shown.shape[-1])), folder / "strokes.png")
-    print(f"synthesise {name}: plots/synthesise/{name}/strokes.png")
+        # Direct denoising predicts no x_0 before its last step.
+        if isinstance(model, DenoisingGAN) and model.predicts != "previous":
+            grid = guess_grid(model, strokes, settings.draws, settings.seed)
+            save_png(grid, folder / "guesses.png")
+    weights = weights_digest(Path("models") / settings.model)
+    row = tracker.row(settings.model, {WEIGHTS_TAG: weights}, {"dvc.stage": f"synthesise@{name}"})
+    row.artifacts(plots, f"synthesise/{name}")
+    row.end()
+    print(f"synthesise {name}: pictures in {plots}")
 
 
 def strokes_of(settings: Synthesis, shape: tuple[int, ...]) -> Tensor:

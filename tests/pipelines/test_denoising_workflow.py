@@ -202,8 +202,12 @@ def test_denoising_models_through_the_stages(project: Project) -> None:
     Image.new("RGB", (30, 20), "red").save(project.root / "drawing.png")
     made = ["strokes"]
     run_here(project, *(("synthesise", name) for name in made), ("average", "points"))
-    strokes = np.asarray(Image.open(project.root / "plots/synthesise/strokes/strokes.png"))
-    assert strokes.std() > 1.0
+    # A picture of 8 × 8, 7 times as large: above its two results, and in a row with its noisy self
+    # and two guesses for t = 1 and 2.
+    for stem, columns, lines in (("strokes", 1, 3), ("guesses", 7, 1)):
+        with Image.open(project.root / f"plots/synthesise/strokes/{stem}.png") as picture:
+            assert picture.size == (columns * 57 + 1, lines * 57 + 1)
+            assert np.asarray(picture).std() > 1.0
     assert figures(project, "average", "points")["seeds"] == 2
 
     tables = [("tabulate_denoising", name) for name in ("points", "digits")]
