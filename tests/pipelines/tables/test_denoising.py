@@ -87,7 +87,8 @@ def test_orders_are_held_against_figures(judged: Path) -> None:
     points = table("denoising-25-gaussians")
     verdicts = {each.key: each.verdict for each in orders(points, read_drawn(points))}
     better = dict.fromkeys(("above_gan", "above_wgan", "above_ddpm"), "holds")
-    assert verdicts == better | {"gan_collapses": "within noise"}
+    even = dict.fromkeys(("gan_collapses", "gan_leaves_modes_out"), "within noise")
+    assert verdicts == better | even
     images = table("denoising-mnist")
     verdicts = {each.key: each.verdict for each in orders(images, read_drawn(images))}
     assert verdicts["t4_nearer_than_t1"] == "within noise"
