@@ -60,6 +60,9 @@ def judge_denoised_images(
     Returns:
         Flat figures: those of `judge_distances`, of stacked digits ``modes`` and ``mode_kl`` with
         their deviations, and ``sampling_seconds`` of ``timing_count`` images.
+
+    Raises:
+        UserError: guesses of another model than a denoising GAN that has an x_0.
     """
     device = next(model.parameters()).device
     draws = read_draws(samples)

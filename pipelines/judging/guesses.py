@@ -23,6 +23,9 @@ def guess_grid(model: DenoisingGAN, images: Tensor, draws: int, seed: int) -> Pi
 
     Returns:
         uint8, height×width×3.
+
+    Raises:
+        UserError: a model of ``previous``, which has no x_0 before the last step.
     """
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)

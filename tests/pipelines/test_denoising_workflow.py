@@ -208,6 +208,10 @@ def test_denoising_models_through_the_stages(project: Project) -> None:
         with Image.open(project.root / f"plots/synthesise/strokes/{stem}.png") as picture:
             assert picture.size == (columns * 57 + 1, lines * 57 + 1)
             assert np.asarray(picture).std() > 1.0
+    stored = {
+        path.stem for path in project.root.glob("mlartifacts/*/artifacts/synthesise/strokes/*")
+    }
+    assert stored == {"strokes", "guesses"}
     assert figures(project, "average", "points")["seeds"] == 2
 
     tables = [("tabulate_denoising", name) for name in ("points", "digits")]
