@@ -89,14 +89,27 @@ def resolve(content: Mapping[str, Any], params: Mapping[str, Any]) -> list[Stage
         if "foreach" not in body:
             stages.append(_stage(kind, "", body, params))
             continue
-        items = body["foreach"]
-        if isinstance(items, str):
-            items = _value(items.strip("${} "), params)
-        pairs = items.items() if isinstance(items, Mapping) else ((item, item) for item in items)
-        for key, item in pairs:
+        for key, item in entries(body, params).items():
             scope = {**params, "key": key, "item": item}
-            stages.append(_stage(kind, str(key), body["do"], scope))
+            stages.append(_stage(kind, key, body["do"], scope))
     return stages
+
+
+def entries(body: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """What a stage's ``foreach`` goes through, by key; a list's items are their own keys.
+
+    Args:
+        body: of the stage, with ``foreach``.
+        params: the settings.
+
+    Raises:
+        UserError: the settings have no such section.
+    """
+    items = body["foreach"]
+    if isinstance(items, str):
+        items = _value(items.strip("${} "), params)
+    pairs = items.items() if isinstance(items, Mapping) else ((item, item) for item in items)
+    return {str(key): item for key, item in pairs}
 
 
 def find_edges(stages: Iterable[Stage]) -> list[Edge]:
