@@ -16,6 +16,7 @@ Edge = tuple[str, str]
 """Names of two stages: the first one's output is read by the second."""
 
 _EXPRESSION = re.compile(r"\$\{\s*([^}]+?)\s*\}")
+_PART = re.compile(r"[^.\[\]]+")
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def read_workflow(path: Path, params: Mapping[str, Any], targets: Iterable[str])
 
 
 def resolve(content: Mapping[str, Any], params: Mapping[str, Any]) -> list[Stage]:
-    """Expand ``foreach`` and fill in ``${key}``, ``${item.a.b}`` and ``${section.name}``.
+    """Expand ``foreach`` and fill in ``${key}``, ``${item.a[0].b}`` and ``${section.name}``.
 
     Args:
         content: of dvc.yaml.
@@ -89,27 +90,14 @@ def resolve(content: Mapping[str, Any], params: Mapping[str, Any]) -> list[Stage
         if "foreach" not in body:
             stages.append(_stage(kind, "", body, params))
             continue
-        for key, item in entries(body, params).items():
+        items = body["foreach"]
+        if isinstance(items, str):
+            items = _value(items.strip("${} "), params)
+        pairs = items.items() if isinstance(items, Mapping) else ((item, item) for item in items)
+        for key, item in pairs:
             scope = {**params, "key": key, "item": item}
-            stages.append(_stage(kind, key, body["do"], scope))
+            stages.append(_stage(kind, str(key), body["do"], scope))
     return stages
-
-
-def entries(body: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
-    """What a stage's ``foreach`` goes through, by key; a list's items are their own keys.
-
-    Args:
-        body: of the stage, with ``foreach``.
-        params: the settings.
-
-    Raises:
-        UserError: the settings have no such section.
-    """
-    items = body["foreach"]
-    if isinstance(items, str):
-        items = _value(items.strip("${} "), params)
-    pairs = items.items() if isinstance(items, Mapping) else ((item, item) for item in items)
-    return {str(key): item for key, item in pairs}
 
 
 def find_edges(stages: Iterable[Stage]) -> list[Edge]:
@@ -174,10 +162,10 @@ def _filled(text: str, scope: Mapping[str, Any]) -> str:
 
 def _value(expression: str, scope: Mapping[str, Any]) -> Any:
     value: Any = scope
-    for part in expression.split("."):
+    for part in _PART.findall(expression):
         try:
-            value = value[part]
-        except (KeyError, TypeError):
+            value = value[int(part) if isinstance(value, list) else part]
+        except (KeyError, IndexError, TypeError, ValueError):
             raise UserError(f"dvc.yaml: the settings have no {expression}") from None
     return value
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from components.errors import UserError
 from pipelines.runtime.guard import end_on_sigterm, end_with_dvc
-from pipelines.runtime.remedies import with_workflow
+from pipelines.runtime.remedies import placed
 from pipelines.runtime.settings import Params, load_params
 from pipelines.runtime.settings.paths import assigned
 
@@ -57,7 +57,7 @@ def run_stage(description: str | None, main: Callable[[str, Params], None]) -> N
     try:
         main(arguments.name, load_params(arguments.params, assigned(arguments.set)))
     except UserError as error:
-        sys.exit(_fail(with_workflow(f"error: {error}", arguments.params)))
+        sys.exit(_fail(placed(f"error: {error}", arguments.params)))
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipelines.runtime.identity import REPOSITORY
-from pipelines.runtime.remedies import with_workflow
+from pipelines.runtime.remedies import placed
 
 STUDY = Path("pipelines/diffusion_gan/params.yaml")
 PLACED = "pipelines/diffusion_gan/dvc.yaml"
+STUDIES = sorted(path.parent.name for path in REPOSITORY.glob("pipelines/*/params.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -38,15 +40,38 @@ def in_repository(monkeypatch: pytest.MonkeyPatch) -> None:
             "dvc repro fetch@mnist-16, or dvc repro fetch@digits.",
             f"dvc repro {PLACED}:fetch@mnist-16, or dvc repro fetch@digits.",
         ),
+        (
+            "no exported model in models/ddpm-mnist: run the stage that makes it",
+            f"no exported model in models/ddpm-mnist: run dvc repro {PLACED}:pretrain@ddpm-mnist",
+        ),
+        (
+            "no exported model in models/vaebm-toy: run the stage that makes it",
+            "no exported model in models/vaebm-toy: run dvc repro compose@vaebm-toy",
+        ),
+        (
+            "models/my-own: run the stage that makes it",
+            "models/my-own: run the stage that makes it",
+        ),
         ("no remedy", "no remedy"),
     ],
 )
 def test_stages_of_the_study_are_named_with_its_file(said: str, read: str) -> None:
-    assert with_workflow(f"x: {said}", STUDY) == f"x: {read}"
+    assert placed(f"x: {said}", STUDY) == f"x: {read}"
 
 
 def test_the_main_job_is_where_dvc_looks_by_itself() -> None:
-    assert with_workflow("dvc repro shard@digits", Path("params.yaml")) == "dvc repro shard@digits"
+    assert placed("dvc repro shard@digits", Path("params.yaml")) == "dvc repro shard@digits"
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_study_says_what_makes_its_models(study: str) -> None:
+    params = Path("pipelines") / study / "params.yaml"
+    sections = yaml.safe_load(params.read_text(encoding="utf-8"))
+    made = [(kind, name) for kind in ("pretrain", "compose") for name in sections.get(kind, ())]
+    for kind, name in made:
+        said = placed(f"models/{name}: run the stage that makes it", params)
+        assert said == f"models/{name}: run dvc repro {params.parent}/dvc.yaml:{kind}@{name}"
+    assert made or study == "judges"
 
 
 @pytest.mark.parametrize("content", [None, "stages: [", "stages: {shard: {foreach: 3}}"])
@@ -57,7 +82,7 @@ def test_settings_without_a_workflow_leave_the_message_alone(
     if content is not None:
         (tmp_path / "dvc.yaml").write_text(content, encoding="utf-8")
     said = "dvc repro shard@mnist-16"
-    assert with_workflow(said, tmp_path / "params.yaml") == said
+    assert placed(said, tmp_path / "params.yaml") == said
 
 
 def test_the_command_line_says_what_dvc_finds(tmp_path: Path) -> None:
