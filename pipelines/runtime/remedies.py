@@ -28,21 +28,28 @@ def placed(message: str, params: Path) -> str:
 
     Args:
         message: what else it says stays as it is.
-        params: the settings that the command was run by. Its workflow is the dvc.yaml beside it;
-            stages that are not there are the main job's.
+        params: the settings that the command was run by. Their workflow is the dvc.yaml beside
+            them; stages that are not there are the main job's.
+
+    Returns:
+        The message, unchanged where a workflow cannot be read or does not know the stage.
     """
     for workflow in dict.fromkeys([params.with_name(MAIN_JOB.name), MAIN_JOB]):
-        stages = _stages(workflow, workflow.with_name(params.name))
+        stages = _stages(workflow)
         message = _TARGET.sub(_named(workflow, stages), message)
         message = _MAKER.sub(_made(workflow, stages), message)
     return message
 
 
-def _stages(workflow: Path, params: Path) -> list[Stage]:
-    """A workflow's stages; none where it cannot be read, as messages are worth reading anyway."""
+def _stages(workflow: Path) -> list[Stage]:
+    """A workflow's stages as DVC sees them, which reads the params.yaml beside it.
+
+    None where it cannot be read, as messages are worth reading anyway.
+    """
     try:
         content, values = (
-            yaml.safe_load(file.read_text(encoding="utf-8")) for file in (workflow, params)
+            yaml.safe_load(file.read_text(encoding="utf-8"))
+            for file in (workflow, workflow.with_name("params.yaml"))
         )
         return resolve(content, values)
     except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, UserError):

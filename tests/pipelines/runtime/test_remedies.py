@@ -63,14 +63,25 @@ def test_the_main_job_is_where_dvc_looks_by_itself() -> None:
     assert placed("dvc repro shard@digits", Path("params.yaml")) == "dvc repro shard@digits"
 
 
+def test_settings_of_another_name_are_of_the_workflow_beside_them() -> None:
+    """DVC expands its stages by params.yaml, whatever file the command was told to read."""
+    said = placed("dvc repro shard@mnist-16, dvc repro shard@digits", STUDY.with_name("mine.yaml"))
+    assert said == f"dvc repro {PLACED}:shard@mnist-16, dvc repro shard@digits"
+
+
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_study_says_what_makes_its_models(study: str) -> None:
     params = Path("pipelines") / study / "params.yaml"
     sections = yaml.safe_load(params.read_text(encoding="utf-8"))
     made = [(kind, name) for kind in ("pretrain", "compose") for name in sections.get(kind, ())]
-    for kind, name in made:
-        said = placed(f"models/{name}: run the stage that makes it", params)
-        assert said == f"models/{name}: run dvc repro {params.parent}/dvc.yaml:{kind}@{name}"
+    # All in one message: it takes a while to read a study.
+    said = placed(
+        "\n".join(f"models/{name}: run the stage that makes it" for _, name in made), params
+    )
+    assert said.splitlines() == [
+        f"models/{name}: run dvc repro {params.parent}/dvc.yaml:{kind}@{name}"
+        for kind, name in made
+    ]
     assert made or study == "judges"
 
 
