@@ -16,7 +16,7 @@ from components.models.ddpm import DDPM
 from components.models.denoising_gan import DenoisingGAN
 from components.models.export import load_model
 from components.models.plain_gan import PlainGAN
-from pipelines.runtime.settings import DDPMPretrain, DenoisingGANPretrain, load_params
+from pipelines.runtime.settings import DDPMPretrain, DenoisingGANPretrain, GANPretrain, load_params
 from pipelines.runtime.settings.paths import Content
 from tests.pipelines.runtime.test_diffusion_settings import (
     POINTS,
@@ -306,6 +306,15 @@ def test_the_study_is_of_the_settings_that_its_rows_say() -> None:
     for rival, critics in (("gan", 1), ("wgan-gp", 5), ("ddpm", 1)):
         plan = study.pretrain[f"{rival}-25-gaussians"].plan
         assert plan.steps * critics == 50_000 and plan.batch_size == 512 * critics
+        assert study.pretrain[f"{rival}-25-gaussians"].optimiser == points.optimiser
+    # What the authors of WGAN-GP have for toy data, in gan_toy.py.
+    wasserstein = study.pretrain["wgan-gp-25-gaussians"]
+    assert isinstance(wasserstein, GANPretrain)
+    assert wasserstein.objective.model_dump() == {
+        "kind": "wasserstein",
+        "penalty": 0.1,
+        "critic_steps": 5,
+    }
     for kind in ("ddgan", "gan", "wgan-gp", "ddpm"):
         name = f"{kind}-25-gaussians"
         first = study.pretrain[name].model_dump()
