@@ -70,6 +70,13 @@ class Computing:
         """
         return torch.compiler.set_stance("force_eager") if self.compile else nullcontext()
 
+    def twice_differentiable(self) -> AbstractContextManager[Any]:
+        """The context of passes whose gradients are differentiated once more.
+
+        Compiled code cannot be: PyTorch differentiates it once.
+        """
+        return self.eager()
+
     def parts_of(self, batch: Batch) -> list[Batch]:
         """A worker's share of a batch in its parts, on the device.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -123,7 +124,8 @@ class DenoisingGANLearner(Learner):
         seen, at = self._shown(now, t)
         seen.requires_grad_(due)
         with self.computing.autocast():
-            true = self._logits(seen, at, after)
+            with self.computing.twice_differentiable() if due else nullcontext():
+                true = self._logits(seen, at, after)
             generated = self._logits(*self._shown(made, t), after)
         losses = told_apart(true, generated)
         loss = losses.mean()

@@ -84,7 +84,9 @@ def diffusion(seed: int = 0, steps: int = 10, rate: float = 1e-3) -> DDPMLearner
     return DDPMLearner(model, optimisation(rate), seed, Computing(torch.device("cpu")))
 
 
-def plain(seed: int = 0, objective: Any = "non-saturating", **settings: Any) -> PlainGANLearner:
+def plain(
+    seed: int = 0, objective: Any = "non-saturating", compile: bool = False, **settings: Any
+) -> PlainGANLearner:
     description = {"kind": "gan", "shape": [2], "network": POINTS, "latent": 2, "scale": 1.0}
     return PlainGANLearner(
         cast(PlainGAN, seeded(description, seed)),
@@ -93,7 +95,7 @@ def plain(seed: int = 0, objective: Any = "non-saturating", **settings: Any) -> 
         optimisation(1e-3),
         optimisation(1e-3, 0.0),
         seed,
-        Computing(torch.device("cpu")),
+        Computing(torch.device("cpu"), compile=compile),
     )
 
 

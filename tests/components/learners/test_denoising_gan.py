@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +15,8 @@ from components.datasets.loading import Batch
 from components.errors import UserError
 from components.learners.adversarial import between, fooled, lipschitz_penalty, told_apart
 from components.learners.denoising_gan import AdversarialSettings
-from tests.components.learners.denoising import game, pictures, points
+from components.learners.learner import Learner
+from tests.components.learners.denoising import game, pictures, plain, points
 
 
 class Plane(nn.Module):
@@ -95,6 +98,30 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(
     batch = pictures if settings.get("images") else points
     batches = [batch(8, seed) for seed in range(4)]
     assert_resumable(lambda seed: game(seed, **settings), batches, 2, prepare=False)
+
+
+# PyTorch hides this warning of its compiler's own from all but those who make warnings errors.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.parametrize(
+    "made", [game, partial(plain, objective="wasserstein")], ids=["r1", "penalty"]
+)
+def test_compiled_networks_are_penalised_the_same(made: Callable[..., Learner]) -> None:
+    """Slopes are differentiated once more, which compiled code cannot be."""
+
+    def learned(compiled: bool) -> Learner:
+        taught = made(compile=compiled)
+        taught.training_step(points(), 0)
+        return taught
+
+    from torch._dynamo.utils import counters  # takes seconds
+
+    counters.clear()
+    compiled, eager = learned(True), learned(False)
+    assert counters["stats"]["unique_graphs"] > 0
+    torch.testing.assert_close(
+        dict(compiled.exported().state_dict()), dict(eager.exported().state_dict()),
+        rtol=1e-3, atol=1e-5,
+    )  # fmt: skip
 
 
 def test_augmentation_noises_what_the_discriminator_sees() -> None:
