@@ -66,16 +66,10 @@ class Computing:
     def eager(self) -> AbstractContextManager[Any]:
         """A context in which compiled networks run as they were written.
 
-        Hooks that come and go are not seen by compiled code.
+        Hooks that come and go are not seen by compiled code, which is differentiated once at most:
+        passes whose slopes are penalised (R1, WGAN-GP) belong in here.
         """
         return torch.compiler.set_stance("force_eager") if self.compile else nullcontext()
-
-    def twice_differentiable(self) -> AbstractContextManager[Any]:
-        """The context of passes whose gradients are differentiated once more.
-
-        Compiled code cannot be: PyTorch differentiates it once.
-        """
-        return self.eager()
 
     def parts_of(self, batch: Batch) -> list[Batch]:
         """A worker's share of a batch in its parts, on the device.

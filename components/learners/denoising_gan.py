@@ -124,7 +124,7 @@ class DenoisingGANLearner(Learner):
         seen, at = self._shown(now, t)
         seen.requires_grad_(due)
         with self.computing.autocast():
-            with self.computing.twice_differentiable() if due else nullcontext():
+            with self.computing.eager() if due else nullcontext():
                 true = self._logits(seen, at, after)
             generated = self._logits(*self._shown(made, t), after)
         losses = told_apart(true, generated)
