@@ -18,6 +18,7 @@ from components.learners.computing import Computing
 from components.learners.learner import Learner, Metrics, Stateful, as_model_input
 from components.learners.optimisation import Optimisation, Updater
 from components.models.denoising_gan import DenoisingGAN
+from components.networks.diffusion_discriminator import group_size
 from components.samplers.diffusion import DiffusionProcess
 from components.samplers.frozen import frozen
 
@@ -32,6 +33,10 @@ class AdversarialSettings:
             (Karras et al., https://arxiv.org/abs/1912.04958, lazy regularisation); 1: always.
         augmentation: steps of a diffusion by which true and generated items of a model of one step
             are noised before the discriminator sees them (Table 6.2, second group); 0: none.
+        groups_of_one_time: items whose deviation a `DiffusionDiscriminator` sees together are of
+            one t, and all t are as often: else the deviation tells mostly which t came together.
+        common_noise: of a pair the true and the generated x_t have the same noise of the posterior,
+            so that they differ by what x_0 makes of them alone.
 
     Raises:
         UserError: a value is out of its range.
@@ -40,6 +45,8 @@ class AdversarialSettings:
     gamma: float
     r1_every: int = 1
     augmentation: int = 0
+    groups_of_one_time: bool = False
+    common_noise: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.gamma < math.inf:
@@ -61,7 +68,8 @@ class DenoisingGANLearner(Learner):
         computing: how the arithmetic is carried out.
 
     Raises:
-        UserError: augmentation of a model of more steps than one.
+        UserError: augmentation of a model of more steps than one, or common noise of a model whose
+            x_t has none.
     """
 
     def __init__(
@@ -77,6 +85,8 @@ class DenoisingGANLearner(Learner):
         super().__init__(computing, seed)
         if settings.augmentation and model.process.steps > 1:
             raise UserError("augmentation by diffusion is for a generator of 1 step")
+        if settings.common_noise and model.predicts == "previous":
+            raise UserError("direct denoising draws no noise that could be common")
         self.settings = settings
         self.model = computing.install(model, model.generator)
         self.discriminator = computing.install(discriminator, discriminator)
@@ -117,9 +127,9 @@ class DenoisingGANLearner(Learner):
     def _judge(self, part: Batch, step: int) -> tuple[Tensor, Metrics]:
         """Line 5: the discriminator's loss, with R1 where it is due."""
         settings = self.settings
-        now, after, t = self._pairs(part)
+        now, after, t, noise = self._pairs(part)
         with torch.no_grad(), self.computing.autocast():
-            made = self.model.step(after, t, self.generator)
+            made = self.model.step(after, t, self.generator, noise)
         due = settings.gamma > 0.0 and step % settings.r1_every == 0
         seen, at = self._shown(now, t)
         seen.requires_grad_(due)
@@ -143,24 +153,31 @@ class DenoisingGANLearner(Learner):
 
     def _generate(self, part: Batch) -> tuple[Tensor, Metrics]:
         """Line 6: the generator's loss."""
-        _, after, t = self._pairs(part)
+        _, after, t, _ = self._pairs(part)
         with self.computing.autocast(), frozen(self.discriminator):
             made = self.model.step(after, t, self.generator)
             loss = fooled(self._logits(*self._shown(made, t), after)).mean()
         return loss, {"loss_generator": loss.detach()}
 
-    def _pairs(self, part: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """x_t, x_{t+1} and t of data (lines 1 and 2)."""
+    def _pairs(self, part: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """x_t, x_{t+1} and t of data (lines 1 and 2), and the posterior's noise if it is common."""
+        process = self.model.process
         clean = self.model.states.of(as_model_input(part.x, self.device))
-        t = self.model.process.times(len(clean), self.generator)
-        return *self.model.process.pair(clean, t, self.generator), t
+        t = process.times(len(clean), self.generator, self._group(len(clean)))
+        if not self.settings.common_noise:
+            return *process.pair(clean, t, self.generator), t, None
+        noise = torch.empty_like(clean).normal_(generator=self.generator)
+        return *process.pair_by_posterior(clean, t, noise, self.generator), t, noise
+
+    def _group(self, count: int) -> int:
+        return group_size(count) if self.settings.groups_of_one_time else 1
 
     def _shown(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """What the discriminator sees of x_t, and the time that it is told."""
         if self.noising is None:
             return x, t
         # Not the last step, in which nothing of the items is left.
-        at = torch.randint(self.noising.steps, t.shape, generator=self.generator, device=x.device)
+        at = self.noising.times(len(t), self.generator, self._group(len(t)))
         noise = torch.empty_like(x).normal_(generator=self.generator)
         return self.noising.diffuse(x, at, noise), at
 

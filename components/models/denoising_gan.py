@@ -83,18 +83,22 @@ class DenoisingGAN(nn.Module):
         found: Tensor = self.generator(after, t, z)
         return self.process.clean_from(found, after, t) if self.predicts == "noise" else found
 
-    def step(self, after: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
+    def step(
+        self, after: Tensor, t: Tensor, generator: torch.Generator, noise: Tensor | None = None
+    ) -> Tensor:
         """Draw x_t given x_{t+1} (Algorithm 2, lines 3 and 4), differentiable by the weights.
 
         Args:
             after: x_{t+1}, N×shape.
             t: 0, ..., T-1, N.
-            generator: source of z and of the posterior's noise.
+            generator: source of z, and of the posterior's noise where none is given.
+            noise: the posterior's, N×shape; a model of ``previous`` has no use for it.
         """
         found = self.clean(after, t, self.latents(len(after), generator))
         if self.predicts == "previous":
             return found
-        noise = torch.empty_like(found).normal_(generator=generator)
+        if noise is None:
+            noise = torch.empty_like(found).normal_(generator=generator)
         return self.process.posterior(found, after, t, noise)
 
     def sample(self, count: int, generator: torch.Generator, keep: Sequence[int] = ()) -> Drawn:

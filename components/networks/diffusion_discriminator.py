@@ -95,22 +95,25 @@ class _Block(nn.Module):
         return HALF * together
 
 
-def with_deviation(x: Tensor, group: int = 4) -> Tensor:
+def group_size(count: int) -> int:
+    """Items in each group of `with_deviation`: as many as divide the count, four at the most."""
+    return next(size for size in range(min(4, count), 0, -1) if count % size == 0)
+
+
+def with_deviation(x: Tensor) -> Tensor:
     """A channel more: how much items of a group differ, a number for each group.
 
     A batch whose items are all alike is known by it (Karras et al.,
-    https://arxiv.org/abs/1710.10196, section 3).
+    https://arxiv.org/abs/1710.10196, section 3). Items i, i + N/size, i + 2N/size, ... are a group.
 
     Args:
         x: N×C×H×W.
-        group: items in a group, as many as divide N.
 
     Returns:
         N×C+1×H×W.
     """
-    count = len(x)
-    size = next(number for number in range(min(group, count), 0, -1) if count % number == 0)
-    grouped = x.float().unflatten(0, (size, count // size))
+    size = group_size(len(x))
+    grouped = x.float().unflatten(0, (size, len(x) // size))
     deviation = (grouped.var(dim=0, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
     channel = deviation.repeat(size).to(x.dtype)[:, None, None, None]
     return torch.cat([x, channel.expand(-1, 1, *x.shape[2:])], dim=1)

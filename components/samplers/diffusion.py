@@ -115,9 +115,24 @@ class DiffusionProcess(nn.Module):
         """T."""
         return self.settings.steps
 
-    def times(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw t of a pair for N items, uniformly from 0, ..., T-1 (Algorithm 1, line 1)."""
-        return torch.randint(self.steps, (count,), generator=generator, device=generator.device)
+    def times(self, count: int, generator: torch.Generator, group: int = 1) -> Tensor:
+        """Draw t of a pair for N items, uniformly from 0, ..., T-1 (Algorithm 1, line 1).
+
+        Args:
+            count: N, a multiple of group.
+            generator: source of the times.
+            group: above 1 items i, i + N/group, i + 2N/group, ... have one t, and all t are as
+                often as whole groups let them be.
+        """
+        if group == 1:
+            return torch.randint(self.steps, (count,), generator=generator, device=generator.device)
+        # One shift of a ladder whose rungs are alike: uniform for each item, even over all of them.
+        groups = count // group
+        shift = torch.randint(
+            groups * self.steps, (1,), generator=generator, device=generator.device
+        )
+        ladder = torch.arange(groups, device=generator.device) * self.steps
+        return ((ladder + shift) // groups % self.steps).repeat(group)
 
     def diffuse(self, clean: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """x_t of x_0 (Eq. 2.46).
@@ -139,6 +154,20 @@ class DiffusionProcess(nn.Module):
         """
         now = self.diffuse(clean, t, _normal(clean, generator))
         return now, self.further(now, t, _normal(clean, generator))
+
+    def pair_by_posterior(
+        self, clean: Tensor, t: Tensor, noise: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """x_t and x_{t+1} of the law of `pair`, x_{t+1} first (Eq. 2.46, then 2.50).
+
+        Args:
+            clean: x_0, N×....
+            t: 0, ..., T-1, N.
+            noise: the posterior's, as x_0.
+            generator: source of the noise in x_{t+1}.
+        """
+        after = self.diffuse(clean, t + 1, _normal(clean, generator))
+        return self.posterior(clean, after, t, noise), after
 
     def further(self, now: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """x_{t+1} of x_t (Eq. 2.44)."""

@@ -20,6 +20,9 @@ from pipelines.training.entries import SHARDS, base_training
 from pipelines.training.latent import optimisation_of
 from pipelines.training.selection import judge_of, validation_of
 
+SHOWING = {"groups_of_one_time", "common_noise"}
+"""Settings of a discriminator of images that say what it is shown, not what it is."""
+
 
 def training_of(name: str, settings: DenoisingGANPretrain) -> Training:
     """An entry's training, resolved.
@@ -44,23 +47,29 @@ def describe(settings: DenoisingGANPretrain, manifest: Manifest) -> Description:
     }
 
 
+def game_of(settings: DenoisingGANPretrain) -> AdversarialSettings:
+    """The game, and how the discriminator is shown pairs; of points as published."""
+    shown = settings.discriminator.model_dump(include=SHOWING)
+    return AdversarialSettings(**settings.game.model_dump(), **shown)
+
+
 def build(description: dict[str, Any], place: Place) -> Task:
     """Make a worker's part of the training (see `pipelines.runtime.launch`)."""
     settings = DenoisingGANPretrain.model_validate(description["settings"])
-    plan, game = settings.plan, settings.game
+    plan = settings.plan
     model = cast(DenoisingGAN, seeded(description["model"], settings.seed))
     discriminator = seeded_discriminator(
-        settings.discriminator.model_dump(),
+        settings.discriminator.model_dump(exclude=SHOWING),
         model.shape,
         settings.diffusion.steps,
         # One that is shown noised items judges them by themselves, as those of Zhao et al. do.
-        conditional=not game.augmentation,
+        conditional=not settings.game.augmentation,
         seed=settings.seed,
     )
     learner = DenoisingGANLearner(
         model,
         discriminator,
-        AdversarialSettings(**game.model_dump()),
+        game_of(settings),
         optimisation_of(settings.optimiser, plan.steps),
         optimisation_of(settings.discriminator_optimiser, plan.steps),
         stream_seed(settings.seed, place.rank, 0),

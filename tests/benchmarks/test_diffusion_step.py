@@ -13,7 +13,7 @@ from torch.nn import functional
 from components.datasets.loading import Batch
 from components.datasets.manifest import Manifest
 from components.learners.computing import Computing
-from components.learners.denoising_gan import AdversarialSettings, DenoisingGANLearner
+from components.learners.denoising_gan import DenoisingGANLearner
 from components.learners.optimisation import Updater
 from components.models.build import seeded
 from components.models.denoising_gan import DenoisingGAN
@@ -22,7 +22,7 @@ from components.networks.group_norm import EPSILON, GroupNorm
 from pipelines.runtime.identity import REPOSITORY
 from pipelines.runtime.settings import DenoisingGANPretrain, load_params
 from pipelines.training.denoising import seeded_discriminator
-from pipelines.training.denoising_gan import describe
+from pipelines.training.denoising_gan import SHOWING, describe, game_of
 from pipelines.training.latent import optimisation_of
 from tests.benchmarks.turns import medians
 
@@ -40,11 +40,13 @@ def learner_of(precision: str, name: str = "ddgan-t4-mnist") -> DenoisingGANLear
     settings = STUDY.pretrain[name]
     assert isinstance(settings, DenoisingGANPretrain)
     model = cast(DenoisingGAN, seeded(describe(settings, DATA[settings.data]), 0))
-    described, steps = settings.discriminator.model_dump(), settings.diffusion.steps
+    described = settings.discriminator.model_dump(exclude=SHOWING)
     return DenoisingGANLearner(
         model,
-        seeded_discriminator(described, model.shape, steps, conditional=True, seed=0),
-        AdversarialSettings(**settings.game.model_dump()),
+        seeded_discriminator(
+            described, model.shape, settings.diffusion.steps, conditional=True, seed=0
+        ),
+        game_of(settings),
         optimisation_of(settings.optimiser, settings.plan.steps),
         optimisation_of(settings.discriminator_optimiser, settings.plan.steps),
         1,

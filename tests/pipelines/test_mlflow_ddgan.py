@@ -14,7 +14,12 @@ PARAMS = "pipelines/diffusion_gan/params.yaml"
 PROJECT = yaml.safe_load((REPOSITORY / "mlflow_projects/ddgan/MLproject").read_text())
 # What is no whole number, and entries that have all that is given.
 VALUES = {
-    "pretrain": {"augmentation": "0", "predicts": "clean"},
+    "pretrain": {
+        "augmentation": "0",
+        "groups_of_one_time": "false",
+        "common_noise": "true",
+        "predicts": "clean",
+    },
     "sample": {"name": "ddpm-mnist-ddim4", "eta": "0.5"},
     "synthesise": {"picture": "drawing.png"},
 }
@@ -47,11 +52,19 @@ def test_an_entry_point_fits_the_settings(stage: str) -> None:
 def test_the_game_is_what_was_given() -> None:
     given = assigned(
         assignments(
-            "pretrain", gamma="0.2", diffusion_steps="1", augmentation="4", predicts="clean"
+            "pretrain",
+            **VALUES["pretrain"]
+            | {
+                "gamma": "0.2",
+                "diffusion_steps": "1",
+                "augmentation": "4",
+                "common_noise": "false",
+            },
         )
     )
     settings = load_params(REPOSITORY / PARAMS, given).pretrain["ddgan-t4-mnist"]
-    assert settings.kind == "denoising-gan"
+    assert settings.kind == "denoising-gan" and settings.discriminator.kind == "residual"
+    assert not settings.discriminator.common_noise
     assert (settings.game.gamma, settings.game.augmentation, settings.diffusion.steps) == (
         0.2,
         4,

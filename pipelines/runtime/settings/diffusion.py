@@ -91,6 +91,10 @@ class ResidualDiscriminator(Settings):
     multipliers: Annotated[list[Count], Field(min_length=1)]  # of the width, one for each block
     down: list[bool]  # whether each block halves the side
     embedding: Annotated[int, Field(ge=4, multiple_of=2)]  # size of the time embedding
+    # Of what it is shown, neither as published. The items whose deviation it sees together are of
+    # one t; a pair's true and generated x_t have the same noise of the posterior.
+    groups_of_one_time: bool
+    common_noise: bool
 
     @model_validator(mode="after")
     def _one_for_each_block(self) -> ResidualDiscriminator:
@@ -135,6 +139,9 @@ class DenoisingGANPretrain(Settings):
             raise ValueError("network and discriminator of points, or neither of them")
         if self.game.augmentation and self.diffusion.steps > 1:
             raise ValueError("game.augmentation 0: it is for diffusion.steps 1")
+        judge = self.discriminator
+        if judge.kind == "residual" and judge.common_noise and self.predicts == "previous":
+            raise ValueError("discriminator.common_noise false with predicts previous")
         # x_t and noise are no images in [-1, 1].
         if self.predicts != "clean" and network.kind == "unet" and network.bounded:
             raise ValueError(f"network.bounded false with predicts {self.predicts}")

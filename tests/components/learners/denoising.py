@@ -44,6 +44,7 @@ def game(
     gamma: float = 0.1,
     r1_every: int = 1,
     augmentation: int = 0,
+    together: bool = False,
     predicts: str = "clean",
     weights: int | None = None,
     **computing: Any,
@@ -63,7 +64,7 @@ def game(
     return DenoisingGANLearner(
         made,
         seeded_discriminator(RESIDUAL if images else POINTS, shape, steps, pair),
-        AdversarialSettings(gamma, r1_every, augmentation),
+        AdversarialSettings(gamma, r1_every, augmentation, together, together),
         optimisation(rate),
         optimisation(rate, 0.0),
         seed,

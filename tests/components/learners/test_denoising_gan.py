@@ -89,6 +89,7 @@ def test_each_side_moves_its_own_weights_alone() -> None:
         {"predicts": "previous"},
         {"predicts": "noise"},
         {"images": True, "precision": "bfloat16", "parts": 2},
+        {"images": True, "together": True},
     ],
     ids=str,
 )
@@ -136,6 +137,38 @@ def test_augmentation_noises_what_the_discriminator_sees() -> None:
         game(steps=2, augmentation=4)
 
 
+class Known(nn.Module):
+    """Finds the x_0 that is the same for all, and does not tell pairs apart."""
+
+    def __init__(self, clean: float) -> None:
+        super().__init__()
+        self.clean, self.times = clean, list[Tensor]()
+        self.moved = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor, t: Tensor, z: Tensor | None = None) -> Tensor:
+        self.times.append(t)
+        return torch.full_like(x, self.clean) + self.moved
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_of_common_noise_a_pair_differs_by_its_data_alone(together: bool) -> None:
+    """A generator that knows x_0 makes the true x_t itself, in groups of one t."""
+    taught = game(rate=0.0, gamma=0.0, together=together)
+    known = taught.model.generator = Known(0.5)
+    metrics = taught.training_step(Batch(torch.full((64, 2), 0.5), None), 0)
+    same = metrics["logit_true"].item() == metrics["logit_generated"].item()
+    groups = [torch.equal(*t.unflatten(0, (4, 16))[[0, 3]]) for t in known.times]
+    assert same == together and groups == 2 * [together]
+
+
+def test_what_is_noised_for_the_discriminator_is_in_groups_too() -> None:
+    taught = game(steps=1, augmentation=4, together=True)
+    _, at = taught._shown(torch.ones(64, 2), torch.zeros(64, dtype=torch.long))
+    groups = at.unflatten(0, (4, 16))
+    assert torch.equal(groups[0], groups[3])
+    assert torch.equal(at.bincount(), torch.full((4,), 16))
+
+
 def test_both_modes_are_learned() -> None:
     """Points at ±1 on the diagonal: most samples are near one of them, and half near each."""
     taught = game(steps=2, rate=3e-3, gamma=0.05)
@@ -155,6 +188,8 @@ def test_settings_that_cannot_be() -> None:
         AdversarialSettings(-1.0)
     with pytest.raises(UserError, match="r1_every must be 1 or more"):
         AdversarialSettings(1.0, 0)
+    with pytest.raises(UserError, match="draws no noise that could be common"):
+        game(predicts="previous", together=True)
 
 
 def test_wasserstein_penalty_and_lines() -> None:

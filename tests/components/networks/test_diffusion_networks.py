@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from components.errors import UserError
 from components.networks.conditioning import MappingNetwork, sinusoids
-from components.networks.diffusion_discriminator import with_deviation
+from components.networks.diffusion_discriminator import group_size, with_deviation
 from components.networks.registry import build
 
 UNET: dict[str, Any] = {
@@ -99,7 +99,16 @@ def test_the_batch_knows_how_much_it_differs() -> None:
     assert with_deviation(x)[:, 2].abs().max() < 1e-3
     x[::2] = -1.0
     torch.testing.assert_close(with_deviation(x)[:, 2], torch.ones(4, 3, 3))
-    assert with_deviation(torch.ones(7, 1, 2, 2), group=4).shape == (7, 2, 2, 2)
+    assert with_deviation(torch.ones(7, 1, 2, 2)).shape == (7, 2, 2, 2)
+
+
+def test_a_group_is_of_four_items_or_of_as_many_as_divide_the_batch() -> None:
+    assert [group_size(count) for count in (1, 2, 3, 5, 6, 7, 8, 64)] == [1, 2, 3, 1, 3, 1, 4, 4]
+    x = torch.zeros(8, 1, 1, 1)
+    x[1] = 2.0  # items 1, 3, 5, 7 are one group: deviation √(3)/4 · 2
+    deviation = with_deviation(x)[:, 1].flatten()
+    torch.testing.assert_close(deviation[1::2], torch.full((4,), 0.75**0.5))
+    assert deviation[::2].max() < 1e-3
 
 
 @pytest.mark.parametrize("kind", ["points-generator", "points-discriminator"])

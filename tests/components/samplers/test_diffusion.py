@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from components.errors import UserError
 from components.samplers.diffusion import DiffusionProcess, DiffusionSettings
@@ -73,11 +74,19 @@ def test_at_the_last_step_the_posterior_is_what_was_predicted() -> None:
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("t", [0, 2])
-def test_a_pair_has_the_joint_law_of_two_steps(schedule: dict[str, Any], t: int) -> None:
+@pytest.mark.parametrize("first", ["x_t", "x_{t+1}"])
+def test_a_pair_has_the_joint_law_of_two_steps(
+    schedule: dict[str, Any], t: int, first: str
+) -> None:
     """Of x_0 = c: means √ᾱ c, and covariance √α (1 - ᾱ_t) between the two."""
     found, count = process(4, **schedule), 200_000
     clean = torch.full((count, 1), 0.8, dtype=torch.float64)
-    pair = torch.cat(found.pair(clean, times(t, count), seeded()), dim=1)
+    if first == "x_t":
+        drawn = found.pair(clean, times(t, count), seeded())
+    else:
+        noise = torch.randn(count, 1, generator=seeded(1), dtype=torch.float64)
+        drawn = found.pair_by_posterior(clean, times(t, count), noise, seeded())
+    pair = torch.cat(drawn, dim=1)
     expected = 0.8 * found.signal[t : t + 2]
     torch.testing.assert_close(pair.mean(0), expected, rtol=0.0, atol=0.01)
     variance = found.noise[t : t + 2].square()
@@ -93,6 +102,20 @@ def test_items_of_one_batch_have_times_of_their_own() -> None:
     drawn = found.times(4000, seeded())
     assert drawn.min() == 0 and drawn.max() == 3
     torch.testing.assert_close(drawn.bincount() / 4000, torch.full((4,), 0.25), rtol=0.0, atol=0.03)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 8, 100])
+def test_groups_have_one_time_and_all_times_are_as_often(steps: int) -> None:
+    found, generator = process(steps=steps), seeded()
+    drawn = torch.stack([found.times(64, generator, group=4) for _ in range(500)])
+    groups = drawn.unflatten(1, (4, 16))
+    assert torch.equal(groups, groups[:, :1].expand_as(groups))
+    counts = functional.one_hot(groups[:, 0], steps).sum(1)
+    assert counts.min() >= 16 // steps and counts.max() <= -(-16 // steps)
+    # Each place of a batch meets each t, and none more than another.
+    expected = 500 / steps
+    at_a_place = torch.bincount(drawn[:, 0], minlength=steps)
+    assert at_a_place.sub(expected).abs().max() < 5 * expected**0.5 + 1
 
 
 def test_the_noise_tells_the_data() -> None:

@@ -37,6 +37,8 @@ RESIDUAL = {
     "multipliers": [1, 2],
     "down": [True, True],
     "embedding": 8,
+    "groups_of_one_time": False,
+    "common_noise": True,
 }
 GAME = {"gamma": 0.05, "r1_every": 2, "augmentation": 0}
 
@@ -98,6 +100,11 @@ KINDS: dict[str, tuple[type[Settings], dict[str, Any]]] = {
             {"game": GAME | {"augmentation": 4}},
             "game.augmentation 0: it is for diffusion.steps 1",
         ),
+        (
+            "denoising-gan",
+            {"predicts": "previous", "network": LATENT_UNET | {"bounded": False}},
+            "discriminator.common_noise false with predicts previous",
+        ),
         ("denoising-gan", {"predicts": "noise"}, "network.bounded false with predicts noise"),
         (
             "denoising-gan",
@@ -151,7 +158,14 @@ def test_what_is_wrong_is_one_line(kind: str, changes: dict[str, Any], line: str
     [
         ("denoising-gan", {}),
         ("denoising-gan", {"latent": 0}),
-        ("denoising-gan", {"predicts": "previous", "network": LATENT_UNET | {"bounded": False}}),
+        (
+            "denoising-gan",
+            {
+                "predicts": "previous",
+                "network": LATENT_UNET | {"bounded": False},
+                "discriminator": RESIDUAL | {"common_noise": False},
+            },
+        ),
         ("denoising-gan", {"network": POINTS, "discriminator": POINTS, "scale": 4.745}),
         ("ddpm", {"network": POINTS, "scale": 4.745}),
         ("ddpm", {"sampler": {"kind": "ode", "tolerance": 1e-3}}),
