@@ -6,9 +6,11 @@ import pytest
 import yaml
 
 from components.errors import UserError
+from components.learners.denoising_gan import AdversarialSettings
 from pipelines.runtime.identity import REPOSITORY
 from pipelines.runtime.settings import load_params
 from pipelines.runtime.settings.paths import assigned
+from pipelines.training.denoising_gan import game_of
 
 PARAMS = "pipelines/diffusion_gan/params.yaml"
 PROJECT = yaml.safe_load((REPOSITORY / "mlflow_projects/ddgan/MLproject").read_text())
@@ -57,19 +59,22 @@ def test_the_game_is_what_was_given() -> None:
             | {
                 "gamma": "0.2",
                 "diffusion_steps": "1",
+                "r1_every": "3",
                 "augmentation": "4",
+                "groups_of_one_time": "true",
                 "common_noise": "false",
             },
         )
     )
     settings = load_params(REPOSITORY / PARAMS, given).pretrain["ddgan-t4-mnist"]
-    assert settings.kind == "denoising-gan" and settings.discriminator.kind == "residual"
-    assert not settings.discriminator.common_noise
-    assert (settings.game.gamma, settings.game.augmentation, settings.diffusion.steps) == (
-        0.2,
-        4,
-        1,
-    )
+    assert settings.kind == "denoising-gan" and settings.diffusion.steps == 1
+    assert game_of(settings) == AdversarialSettings(0.2, 3, 4, True, False)
+
+
+def test_points_are_shown_as_published() -> None:
+    settings = load_params(REPOSITORY / PARAMS).pretrain["ddgan-25-gaussians"]
+    assert settings.kind == "denoising-gan"
+    assert game_of(settings) == AdversarialSettings(0.05, 1, 0, False, False)
 
 
 def test_what_an_entry_has_not_is_refused_by_name() -> None:
