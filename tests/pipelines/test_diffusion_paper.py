@@ -87,6 +87,7 @@ def test_settings_are_those_of_tables_6_6_to_6_8(name: str) -> None:
     judge = settings.discriminator
     assert judge.kind == "residual" and judge.width == 128
     assert (judge.multipliers, judge.down) == discriminator
+    assert not judge.groups_of_one_time and not judge.common_noise
     gamma, rate, ema, batch, thousands = training
     assert settings.game.gamma == gamma and settings.diffusion.steps == 4
     assert settings.optimiser.learning_rate == rate and settings.optimiser.ema == ema

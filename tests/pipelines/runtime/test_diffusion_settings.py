@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
 
+from components.learners.denoising_gan import AdversarialSettings, DenoisingGANLearner
 from components.samplers.diffusion import DiffusionSettings
+from pipelines.runtime.launch import Place
 from pipelines.runtime.settings import (
     DDPMPretrain,
     DenoisingGANPretrain,
@@ -16,8 +20,10 @@ from pipelines.runtime.settings import (
     Settings,
 )
 from pipelines.runtime.settings.base import one_line
+from pipelines.training import denoising_gan as denoising
 from pipelines.training.denoising import diffusion_of
 from tests.pipelines.small_project import small_settings
+from tests.pipelines.test_paper import write_random_shards
 
 VP = {"kind": "variance-preserving", "beta_min": 0.1, "beta_max": 20.0}
 UNET = {
@@ -188,3 +194,24 @@ def test_a_schedule_is_the_process_s(schedule: dict[str, Any]) -> None:
     assert (process.steps, process.schedule) == (4, schedule["kind"])
     for key, value in schedule.items():
         assert key == "kind" or getattr(process, key) == value
+
+
+@pytest.mark.parametrize("changes", [{"groups_of_one_time": True}, {"common_noise": False}])
+def test_a_learner_plays_the_game_that_is_set(
+    changes: dict[str, bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_random_shards("digits", (1, 8, 8))
+    judge, own = RESIDUAL | changes, denoising_gan()
+    plan = own["plan"] | {"batch_size": 2, "validation_count": 1}
+    settings = DenoisingGANPretrain.model_validate(own | {"discriminator": judge, "plan": plan})
+    described = {
+        "model": denoising.training_of("ddgan-digits", settings).model,
+        "settings": settings.model_dump(mode="json"),
+        "shards": "data/shards/digits",
+    }
+    place = Place(0, 1, torch.device("cpu"), memory_limit_mb=100, compile=False, pin_memory=False)
+    learner = denoising.build(described, place).learner
+    assert isinstance(learner, DenoisingGANLearner)
+    shown = (judge["groups_of_one_time"], judge["common_noise"])
+    assert learner.settings == AdversarialSettings(0.05, 2, 0, *shown)
