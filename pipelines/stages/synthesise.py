@@ -70,9 +70,9 @@ def strokes_of(settings: Synthesis, shape: tuple[int, ...]) -> Tensor:
     if settings.picture is not None:
         return read_picture(Path(settings.picture), shape)
     images = read_split(Path("data/shards") / settings.data, "test").x[: settings.strokes]
-    # As a painter would: few tones, and none of the detail.
-    unit = to_unit(images)
-    coarse = resize(resize(unit, max(2, shape[-1] // 4)), shape[-1])
+    # As a painter would: few tones, and none of the detail, of which small images have little.
+    unit, side = to_unit(images), shape[-1]
+    coarse = resize(resize(unit, min(side, max(8, side // 12))), side)
     return quantise((coarse * (settings.colours - 1)).round() / (settings.colours - 1))
 
 
